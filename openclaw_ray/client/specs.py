@@ -1,0 +1,239 @@
+"""From the words of `submit` to JSON that the coordinator accepts: checked here first, so a refusal costs no call.
+
+One spec serves a whole `map`: what its tasks share is checked once, and each task adds only its parameters and key.
+"""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import inspect
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol, TypedDict, TypeVar, get_args, get_type_hints
+
+from openclaw_ray.core.limits import SUBMIT_BYTES_MAX
+from openclaw_ray.errors import InvalidParams, InvalidRequest
+from openclaw_ray.models.door import Document, canonical, dumps, parse, plain, shorten
+from openclaw_ray.models.fields import Name
+from openclaw_ray.models.ids import new_task_id
+from openclaw_ray.models.task import TaskSpec
+
+#: Tasks of one submit call: a few milliseconds of the coordinator's time, so that others get their turn in between.
+BATCH_TASKS = 500
+BATCH_BYTES = SUBMIT_BYTES_MAX // 2
+
+
+class HasId(Protocol):
+    """A task handle of any kind."""
+
+    @property
+    def id(self) -> str:
+        """The task's id."""
+        ...
+
+
+#: A task, or its id.
+TaskLike = HasId | str
+#: A moment (with its zone, or ISO text), or seconds from now.
+Moment = datetime | float | str
+
+
+class MapOptions(TypedDict, total=False):
+    """What a submit may say beside skill and parameters; what is left out takes the default of skill or cluster."""
+
+    #: Shown in lists; the skill's name unless said otherwise.
+    name: str | None
+    description: str | None
+    #: interactive, batch (default), compute_intensive, io_intensive, daemon.
+    task_type: str
+    #: Further skills that the node must offer.
+    required_skills: Sequence[str]
+    #: Skills that make a node preferred.
+    optional_skills: Sequence[str]
+    #: critical, high, normal (default), low, or 0 to 3.
+    priority: str | int
+    #: How long one attempt may run: "30s", "5m", whole seconds.
+    timeout: str | int | float | None
+    #: Further attempts after failures and timeouts.
+    retries: int | None
+    #: Further attempts after lost agents and nodes.
+    max_lost: int | None
+    #: For example {"cpu": 2, "memory": "1GiB"}.
+    resources: Mapping[str, Any]
+    #: Tags that the node must have.
+    required_tags: Sequence[str]
+    #: Tags that make a node preferred.
+    affinity_tags: Sequence[str]
+    #: least_tasks, round_robin, best_fit, random, affinity, or module:function.
+    strategy: str | None
+    #: On whose behalf; the user of this computer unless said otherwise.
+    user_id: str | None
+    #: Kept with the task, as JSON.
+    metadata: Mapping[str, Any]
+    #: Tasks that belong together.
+    group: str | None
+    #: No start before this moment.
+    not_before: Moment | None
+    #: The task ends `timeout` when it has not completed by then.
+    deadline: Moment | None
+    #: Tasks that must complete first.
+    after: TaskLike | Sequence[TaskLike]
+    #: Exactly this revision of the skill.
+    revision: str | None
+    retry_of: str | None
+    #: Refuse skills that no node offers instead of letting the task wait.
+    strict: bool
+
+
+class SubmitOptions(MapOptions, total=False):
+    """The same for one task."""
+
+    #: One task per key, for as long as its record exists: the same submit again is the same task.
+    key: str | None
+
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def spelled_out(method: F) -> F:
+    """Show the options of ``**options: Unpack[...]`` one by one to whoever asks for the signature, as notebooks do."""
+    signature = inspect.signature(method)
+    *given, last = signature.parameters.values()
+    options = get_args(get_type_hints(method)[last.name])[0]
+    shown = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+        for name, kind in get_type_hints(options).items()
+    ]
+    method.__signature__ = signature.replace(parameters=[*given, *shown])  # type: ignore[attr-defined]
+    return method
+
+
+class _Key(Document):
+    key: Name
+
+
+@functools.cache
+def os_user() -> str | None:
+    """Name of the user of this computer, if it has one."""
+    try:
+        return getpass.getuser() or None
+    except (KeyError, OSError):  # a container without an entry for this uid
+        return None
+
+
+def common_spec(skill: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What all tasks of a submit share, checked, as the fields of a spec without parameters.
+
+    Raises:
+        InvalidRequest: naming the field, what is accepted, and the nearest name for an unknown one.
+    """
+    fields = {name: value for name, value in options.items() if value is not None and name != "strict"}
+    if "after" in fields:
+        fields["after"] = _ids(fields["after"])
+    for name in ("not_before", "deadline"):
+        if name in fields:
+            fields[name] = _moment(fields[name], name)
+    if "metadata" in fields:
+        fields["metadata"] = _json_mapping(fields["metadata"], "metadata")
+    if "resources" in fields and isinstance(fields["resources"], Mapping):
+        fields["resources"] = dict(fields["resources"])
+    for name in ("skill", "params", "parameters"):
+        if name in fields:
+            raise InvalidRequest("is given twice", field=name, hint="it is an argument of its own")
+    fields.setdefault("user_id", os_user())
+    spec = parse(TaskSpec, {"skill": skill, **fields})
+    return spec.model_dump(mode="json", exclude_defaults=True)
+
+
+def params_text(params: object, at: str = "params") -> str:
+    """Parameters as JSON text. Models and dataclasses become mappings; what would not come back equal is refused.
+
+    Raises:
+        InvalidParams: naming the path of the value, or the size.
+    """
+    try:
+        return canonical(params, at=at)
+    except InvalidParams as refused:
+        try:
+            turned = plain(params, at=at)
+        except (RecursionError, ValueError):
+            raise refused from None
+    return canonical(turned, at=at)
+
+
+class Row:
+    """One task about to be submitted."""
+
+    __slots__ = ("id", "params", "text")
+
+    def __init__(self, params: object, key: str | None, at: str) -> None:
+        self.id = new_task_id()
+        #: JSON text.
+        self.params = params_text(params, at)
+        checked = parse(_Key, {"key": key}, at=at).key if key is not None else None
+        #: As a row of `protocol.Bulk`.
+        self.text = dumps([self.id, self.params, checked])
+
+
+def rows_of(params: Iterable[object], keys: Iterable[str | None] | None = None, *, at: str = "params") -> Iterator[Row]:
+    """A row for each element of `params`, in its order."""
+    if keys is None:
+        for i, one in enumerate(params):
+            yield Row(one, None, f"{at}[{i}]")
+        return
+    for i, (one, key) in enumerate(zip(params, keys, strict=True)):
+        yield Row(one, key, f"{at}[{i}]")
+
+
+def batches(
+    common: Mapping[str, Any], rows: Iterable[Row], *, by: str | None, strict: bool
+) -> Iterator[tuple[list[Row], str]]:
+    """Rows grouped into the bodies of `submit` calls, each within what the coordinator takes at once.
+
+    What the tasks share is said, checked and worked out once per body.
+    """
+    begin = f'{{"bulk":{{"spec":{dumps(dict(common))},"rows":['
+    end = f']}},"by":{dumps(by)},"strict":{dumps(strict)}}}'
+    group: list[Row] = []
+    size = 0
+    for row in rows:
+        if group and (len(group) >= BATCH_TASKS or size + len(row.text) > BATCH_BYTES):
+            yield group, begin + ",".join(r.text for r in group) + end
+            group, size = [], 0
+        group.append(row)
+        size += len(row.text)
+    if group:
+        yield group, begin + ",".join(r.text for r in group) + end
+
+
+def task_id(task: TaskLike) -> str:
+    """The id of a task handle, or the id itself."""
+    return task if isinstance(task, str) else task.id
+
+
+def _moment(value: object, field: str) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    limit = "seconds from now, or a time with a zone"
+    if not math.isfinite(value):
+        raise InvalidRequest(f"{value} is not a time", field=field, limit=limit)
+    try:
+        return datetime.now(UTC) + timedelta(seconds=value)
+    except OverflowError:
+        raise InvalidRequest(f"{shorten(value)} seconds from now is no date", field=field, limit=limit) from None
+
+
+def _ids(value: Any) -> list[Any]:
+    many: Sequence[Any] = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    return [one if isinstance(one, str) else getattr(one, "id", one) for one in many]
+
+
+def _json_mapping(value: object, at: str) -> dict[str, Any]:
+    text = params_text(dict(value) if isinstance(value, Mapping) else value, at)
+    if not isinstance(value, Mapping):
+        raise InvalidRequest(f"{text[:60]} is not a mapping", field=at, limit='for example {"project": "x"}')
+    found = plain(dict(value), at=at)
+    assert isinstance(found, dict)
+    return found

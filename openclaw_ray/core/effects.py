@@ -1,0 +1,147 @@
+"""What `ClusterState.apply` asks the shells to do, as commands and facts. They are carried out only after the commit.
+
+Which records changed is not told by effects: `Books` notes every touched record, so nothing can be forgotten.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from openclaw_ray.core.records import LeaseRecord, TaskRecord
+from openclaw_ray.core.types import Outcome
+
+
+class Log(NamedTuple):
+    """Write one row of history."""
+
+    what: str
+    task_id: str | None = None
+    attempt: int | None = None
+    node_id: str | None = None
+    by: str | None = None
+    reason: str | None = None
+
+
+class InsertTask(NamedTuple):
+    """Store a new task with its document."""
+
+    task: TaskRecord
+    doc: Any
+
+
+class EndTask(NamedTuple):
+    """Store the end of a task; wake those who wait for it."""
+
+    task: TaskRecord
+    result: Any
+    error: Any
+
+
+class ChangeTask(NamedTuple):
+    """Store changed columns of a task's document."""
+
+    task_id: str
+    columns: dict[str, Any]
+
+
+class DeleteTask(NamedTuple):
+    """Delete the record of a task."""
+
+    task_id: str
+
+
+class GrantLease(NamedTuple):
+    """Open an attempt and tell its node."""
+
+    lease: LeaseRecord
+    task: TaskRecord
+
+
+class NoteStart(NamedTuple):
+    """Store when an attempt started; `wait_s` is how long the task was runnable."""
+
+    lease: LeaseRecord
+    at: float
+    skill: str
+    wait_s: float
+
+
+class CloseAttempt(NamedTuple):
+    """Store how an attempt ended."""
+
+    lease: LeaseRecord
+    outcome: Outcome
+    skill: str
+    ended_at: float
+    run_s: float
+    error: Any
+    evidence: Any
+
+
+class StopLease(NamedTuple):
+    """Ask the agent to stop (or, for `recall`, to hand back) an attempt."""
+
+    node_id: str
+    token: int
+    why: str
+
+
+class ForgetLease(NamedTuple):
+    """The node no longer owes anything for this token."""
+
+    node_id: str
+    token: int
+
+
+class Judge(NamedTuple):
+    """Answer a report: accepted, or stale and why."""
+
+    token: int
+    accepted: bool
+    why: str
+
+
+class CountRetry(NamedTuple):
+    """A further attempt was granted."""
+
+    skill: str
+    reason: str
+
+
+class RefuseRow(NamedTuple):
+    """`missed` tasks of a plan's row could not be leased any more."""
+
+    shape_id: int
+    node_id: str
+    placed: int
+    missed: int
+
+
+class SaveNode(NamedTuple):
+    """Store what an agent or owner says of the machine beside what decisions need."""
+
+    node_id: str
+    doc: Any
+
+
+class DeleteNode(NamedTuple):
+    """Delete the record of a node."""
+
+    node_id: str
+
+
+class LoseNode(NamedTuple):
+    """A node went offline."""
+
+    node_id: str
+
+
+#: What the database keeps; the rest is answers and messages, which a restart may forget.
+STORED = (
+    Log, InsertTask, EndTask, ChangeTask, DeleteTask, GrantLease, NoteStart, CloseAttempt, SaveNode, DeleteNode,
+)  # fmt: skip
+
+Effect = (
+    Log | InsertTask | EndTask | ChangeTask | DeleteTask | GrantLease | NoteStart | CloseAttempt | StopLease
+    | ForgetLease | Judge | CountRetry | RefuseRow | SaveNode | DeleteNode | LoseNode
+)  # fmt: skip

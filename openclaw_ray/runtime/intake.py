@@ -1,0 +1,177 @@
+"""Checked submissions on their way to the database. What tasks share is worked out once, whatever their number."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple, NoReturn
+
+from openclaw_ray.core.limits import NESTING_MAX, PARAMS_BYTES_MAX
+from openclaw_ray.core.records import TaskRecord
+from openclaw_ray.errors import InvalidParams, InvalidRequest
+from openclaw_ray.models.door import canonical, check_json, dumps
+from openclaw_ray.models.fields import amounts_of, iso
+from openclaw_ray.models.task import TaskSpec
+from openclaw_ray.protocol import SubmitRequest
+from openclaw_ray.storage.rows import TaskRow
+
+_NO_PARAMS = "{}"
+
+
+class Draft:
+    """One spec, and everything of its rows that does not depend on parameters, key or id."""
+
+    def __init__(self, spec: TaskSpec, user_id: str | None) -> None:
+        self.spec = spec
+        self.user_id = user_id
+        body = spec.model_dump(mode="json", exclude_defaults=True)
+        body.pop("params", None)
+        body.pop("key", None)
+        items = sorted((name, f"{dumps(name)}:{dumps(value)}") for name, value in body.items())
+        # Canonical JSON sorts by name: "key" and "params" have their places between the others.
+        self._before_key = [text for name, text in items if name < "key"]
+        self._between = [text for name, text in items if "key" < name < "params"]
+        self._after_params = [text for name, text in items if name > "params"]
+        self.required_skills = dumps(spec.required_skills)
+        self.optional_skills = dumps(spec.optional_skills)
+        self.affinity_tags = dumps(spec.affinity_tags)
+        self.required_tags = dumps(spec.required_tags)
+        self.metadata = dumps(spec.metadata)
+        self._resources: str | None = None
+        self.after = dumps(spec.after)
+        self.not_before = iso(spec.not_before.timestamp()) if spec.not_before else None
+        self.deadline = iso(spec.deadline.timestamp()) if spec.deadline else None
+
+    def resources_of(self, task: TaskRecord) -> str:
+        """What the task asks, with what its type and its skill imply at this moment: a restart reads it as it is."""
+        if self._resources is None:
+            self._resources = dumps(amounts_of(task.shape.needs.resources) if task.shape else self.spec.resources)
+        return self._resources
+
+    def sha256(self, params: str, key: str | None) -> str:
+        """Digest of the canonical spec with these parameters and this key; equals `digest(spec.canonical())`."""
+        parts = list(self._before_key)
+        if key is not None:
+            parts.append(f'"key":{dumps(key)}')
+        parts += self._between
+        if params != _NO_PARAMS:
+            parts.append(f'"params":{params}')
+        parts += self._after_params
+        return hashlib.sha256(("{" + ",".join(parts) + "}").encode()).hexdigest()
+
+
+class Intake(NamedTuple):
+    """A checked submission: the document that the core carries through unseen."""
+
+    id: str
+    draft: Draft
+    params: str  # canonical JSON text
+    key: str | None
+    sha256: str
+    at: str  # where it stood in the request, for errors
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The spec that it shares with others; its params and key may differ."""
+        return self.draft.spec
+
+
+def intakes(request: SubmitRequest, bytes_max: int) -> Iterator[Intake]:
+    """Check a request, task by task.
+
+    Raises:
+        InvalidRequest: naming the task and field.
+    """
+    for i, one in enumerate(request.tasks):
+        draft = Draft(one.spec, one.spec.user_id or request.by)
+        params = canonical(one.spec.params, at=f"tasks[{i}].spec.params", bytes_max=bytes_max)
+        yield Intake(one.id, draft, params, one.spec.key, draft.sha256(params, one.spec.key), f"tasks[{i}]")
+    bulk = request.bulk
+    if bulk is None:
+        return
+    if bulk.spec.key is not None or bulk.spec.params != {}:
+        raise InvalidRequest("comes with each row", field="bulk.spec.key" if bulk.spec.key else "bulk.spec.params")
+    draft = Draft(bulk.spec, bulk.spec.user_id or request.by)
+    for i, (task_id, params, key) in enumerate(bulk.rows):
+        at = f"bulk.rows[{i}]"
+        text = checked_text(params, f"{at}[1]", bytes_max)
+        yield Intake(task_id, draft, text, key, draft.sha256(text, key), at)
+
+
+def checked_text(text: str, at: str, bytes_max: int = PARAMS_BYTES_MAX) -> str:
+    """Parameters that came as JSON text, in canonical form; mostly they are in it already.
+
+    Raises:
+        InvalidParams: not JSON, too large, too deep.
+    """
+    if len(text) > bytes_max:
+        raise InvalidParams(f"is {len(text):,} characters as JSON", field=at, limit=f"{bytes_max:,} bytes")
+    if text == _NO_PARAMS:
+        return text
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except InvalidParams as error:
+        raise InvalidParams(error.message, field=at, limit=error.limit) from None
+    except (ValueError, RecursionError):
+        raise InvalidParams("is not JSON", field=at, limit="JSON text") from None
+    if text.count("[") + text.count("{") > NESTING_MAX or len(text) > 4096:  # large numbers hide in long text
+        check_json(value, at=at)
+    return canonical(value, at=at, bytes_max=bytes_max) if not text.isascii() else dumps(value)
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise InvalidParams(f"{word} has no JSON form", limit="finite numbers")
+
+
+def task_row(task: TaskRecord, intake: Intake) -> TaskRow:
+    """The row of a new task, which may have been leased in the same breath."""
+    draft = intake.draft
+    spec: Any = draft.spec
+    submitted = iso(task.submitted_at)
+    return TaskRow(
+        task_id=task.id,
+        task_type=spec.task_type.value,
+        name=spec.name or spec.runs or task.id,
+        description=spec.description,
+        required_skills=draft.required_skills,
+        optional_skills=draft.optional_skills,
+        status=task.state.value,
+        priority=task.priority,
+        assigned_node=task.node_id,
+        submitted_at=submitted,
+        scheduled_at=iso(task.scheduled_at) if task.scheduled_at else None,
+        started_at=None,
+        completed_at=None,
+        parameters=intake.params,
+        timeout=spec.timeout,
+        retry_count=0,
+        max_retries=task.max_retries,
+        user_id=draft.user_id,
+        affinity_tags=draft.affinity_tags,
+        result=None,
+        error=None,
+        metadata=draft.metadata,
+        created_at=submitted,
+        skill=spec.runs,
+        key=intake.key,
+        group_name=spec.group,
+        not_before=draft.not_before,
+        deadline=draft.deadline,
+        spec_sha256=intake.sha256,
+        attempt=task.attempt,
+        lost_count=0,
+        max_lost=task.max_lost,
+        retry_of=spec.retry_of,
+        required_tags=draft.required_tags,
+        strategy=spec.strategy,
+        version=task.version,
+        resources=draft.resources_of(task),
+        after=draft.after,
+        revision=spec.revision,
+        retry_at=None,
+        seq=task.seq,
+        token=task.token,
+        seated=int(task.seated),
+        by_hand=0,
+    )

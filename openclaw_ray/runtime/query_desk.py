@@ -1,0 +1,137 @@
+"""Questions: one task, lists, statistics, history, and why a task waits. Lists read committed rows, in pages."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from openclaw_ray.core.explain import explain
+from openclaw_ray.core.limits import PAGE_MAX
+from openclaw_ray.core.types import LIVE_STATES, TERMINAL_STATES, TaskState
+from openclaw_ray.errors import InvalidRequest, NotFound
+from openclaw_ray.models.fields import identifier, iso
+from openclaw_ray.models.why import Why, why_of
+from openclaw_ray.protocol import TaskQuery
+from openclaw_ray.runtime.context import Office
+from openclaw_ray.storage import task_pages, task_queries
+from openclaw_ray.storage.rows import attempt_json, task_json
+
+
+class QueryDesk:
+    """Answers, and changes nothing."""
+
+    def __init__(self, office: Office) -> None:
+        self._office = office
+
+    async def get_task(self, task_id: Any) -> Any:
+        """One task as plain JSON, or several for a list of ids."""
+        many = isinstance(task_id, list)
+        ids = [_id(one) for one in (task_id if many else [task_id])]
+        rows = await self._office.store.read(lambda conn: [task_queries.find(conn, one) for one in ids])
+        found = []
+        for i, row in zip(ids, rows, strict=True):
+            if row is None:
+                raise NotFound(f"no task {i!r}", field="task_id")
+            shown = task_json(row)
+            shown["progress"] = self._office.progress.get(i)
+            found.append(shown)
+        return found if many else found[0]
+
+    async def get_tasks_by_status(self, status: Any, limit: Any = 100) -> Any:
+        """Tasks of a state, newest first; for a list of states a mapping state to tasks."""
+        if isinstance(status, list):
+            return {one: await self.get_tasks_by_status(one, limit) for one in status}
+        if status not in list(TaskState):
+            raise InvalidRequest(f"{status!r} is not a state", field="status", limit=", ".join(TaskState))
+        page = await self.tasks(TaskQuery(states=[status], limit=_limit(limit)))
+        return page["tasks"]
+
+    async def get_pending_tasks(self, limit: Any = 100) -> list[dict[str, Any]]:
+        """Pending tasks in the order of priority and submission."""
+        n = _limit(limit)
+        rows = await self._office.store.read(lambda conn: task_queries.pending(conn, n))
+        return [task_json(row) for row in rows]
+
+    async def tasks(self, query: TaskQuery) -> dict[str, Any]:
+        """One page of tasks, newest first.
+
+        Returns:
+            ``{"tasks": [...], "next": before of the next page or None}``.
+        """
+        wanted = task_pages.TaskFilter(
+            states=tuple(query.states),
+            skill=query.skill,
+            node=query.node,
+            user=query.user,
+            group=query.group,
+            name=query.name,
+            key=query.key,
+            since=iso(query.since.timestamp()) if query.since else None,
+            ids=tuple(query.ids) if "ids" in query.model_fields_set else None,
+            before_seq=query.before,
+            limit=query.limit,
+        )
+        page = await self._office.store.read(lambda conn: task_pages.page(conn, wanted))
+        return {"tasks": [task_json(row) for row in page.rows], "next": page.next_seq}
+
+    async def history(self, task_id: Any) -> dict[str, Any]:
+        """One task with its attempts and events."""
+        one = _id(task_id)
+
+        def read(conn: Any) -> Any:
+            row = task_queries.find(conn, one)
+            return row, task_queries.attempts(conn, one), task_queries.events(conn, task_id=one)
+
+        row, attempts, events = await self._office.store.read(read)
+        if row is None:
+            raise NotFound(f"no task {one!r}", field="task_id")
+        shown = task_json(row)
+        shown["progress"] = self._office.progress.get(one)
+        return {
+            "task": shown,
+            "attempts": [attempt_json(a) for a in attempts],
+            "events": [e._asdict() for e in events],
+        }
+
+    async def get_task_stats(self) -> dict[str, Any]:
+        """Counts of all kept tasks by state, from memory."""
+        await self._office.commit.quiet()
+        live = {s.value: self._office.state.count(s) for s in LIVE_STATES}
+        ended = {s.value: self._office.ledger.finished[s.value] for s in TERMINAL_STATES}
+        return {"total": sum(live.values()) + sum(ended.values()), **live, **ended}
+
+    async def why(self, task_id: Any) -> dict[str, Any]:
+        """Why a task stands where it stands: reasons, nodes, and what would start it."""
+        one = _id(task_id)
+        office = self._office
+        await office.commit.quiet()
+        now = office.clock.now()
+        task = office.state.task(one)
+        if task is not None:
+            found = explain(office.state.books, task, now, scheduler_alive=office.scheduler_alive())
+            why = why_of(task, found, office.state.nodes, now, office.strategy)
+            return why.model_dump(mode="json")
+        row = await office.store.read(lambda conn: task_queries.find(conn, one))
+        if row is None:
+            raise NotFound(f"no task {one!r}", field="task_id")
+        error = json.loads(row.error) if row.error else {}
+        how = f": {error.get('message') or error.get('kind')}" if error else ""
+        return Why(
+            task_id=one,
+            state=row.status,
+            verdict="ended",
+            summary=f"{one} has ended: {row.status}{how}",
+        ).model_dump(mode="json")
+
+
+def _id(value: Any) -> str:
+    try:
+        return identifier(value)
+    except InvalidRequest as error:
+        raise InvalidRequest(error.message, field="task_id", limit=error.limit) from None
+
+
+def _limit(value: Any) -> int:
+    if type(value) is not int or not 1 <= value <= PAGE_MAX:
+        raise InvalidRequest(f"{value!r} is not a page size", field="limit", limit=f"1 to {PAGE_MAX}")
+    return value

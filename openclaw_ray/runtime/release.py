@@ -1,0 +1,71 @@
+"""What a committed batch sets free: leases and stops for agents, ends for those who wait, news for the scheduler."""
+
+from __future__ import annotations
+
+from openclaw_ray.core.effects import EndTask
+from openclaw_ray.models.fields import iso
+from openclaw_ray.protocol import EndedTask
+from openclaw_ray.runtime import registry
+from openclaw_ray.runtime.context import Office
+from openclaw_ray.runtime.ledger import Ledger, Signals
+
+
+def release(office: Office, ledger: Ledger) -> None:
+    """Carry out the effects of a batch that is on disk."""
+    signals = ledger.signals
+    _remember_params(office, signals)
+    _tell_agents(office, signals)
+    _tell_clients(office, signals)
+    if signals.skills:
+        registry.committed(office, ledger.batch.insert_skills)
+    office.follow_size()
+    office.feed.collect()
+
+
+def _remember_params(office: Office, signals: Signals) -> None:
+    """Tasks that were accepted just now are leased soon: their parameters need not be read then."""
+    for task_id, intake in signals.accepted:
+        if task_id in office.state.tasks:
+            manifest = office.registry.newest.get(intake.spec.runs or "")
+            timeout = intake.spec.timeout or (manifest.timeout if manifest else None)
+            office.params.put(task_id, intake.params, timeout)
+
+
+def _tell_agents(office: Office, signals: Signals) -> None:
+    for forgotten in signals.forgotten:
+        outbox = office.outboxes.get(forgotten.node_id)
+        if outbox is not None:
+            outbox.forget([forgotten.token])
+    for grant in signals.grants:
+        outbox = office.outboxes.get(grant.lease.node_id or "")
+        if outbox is not None and grant.lease.token in office.state.leases:
+            outbox.grant(grant.lease.token)
+    for stop in signals.stops:
+        outbox = office.outboxes.get(stop.node_id)
+        if outbox is not None:
+            outbox.stop(stop.token, stop.why)
+
+
+def _tell_clients(office: Office, signals: Signals) -> None:
+    for ended in signals.ended:
+        office.params.drop(ended.task.id)
+        office.progress.pop(ended.task.id, None)
+        if office.sessions.awaited(ended.task.id):
+            office.sessions.ended(_ended_task(ended))
+
+
+def _ended_task(ended: EndTask) -> EndedTask:
+    task = ended.task
+    return EndedTask(
+        task_id=task.id,
+        status=task.state.value,
+        result=ended.result,
+        error=ended.error,
+        attempt=task.attempt,
+        retries=task.retries,
+        lost=task.lost,
+        node_id=task.node_id,
+        submitted_at=iso(task.submitted_at),
+        started_at=iso(task.started_at) if task.started_at else None,
+        completed_at=iso(task.completed_at),
+    )
