@@ -220,6 +220,8 @@ class PlanRowMessage(Document):
     prefill: int = Field(default=0, ge=0)
     credit: int = Field(default=0, ge=0, le=10_000)
     expires_s: float = Field(default=0.0, ge=0, le=60)
+    #: Leases that the node is kept at while the shape has a backlog.
+    level: int = Field(default=0, ge=0)
 
 
 class AssignRequest(Document):

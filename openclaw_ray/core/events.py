@@ -43,12 +43,20 @@ class PlanRow(NamedTuple):
     #: Standing order: how many more may be leased without a new plan, and for how long (seconds).
     credit: int = 0
     expires_s: float = 0.0
+    #: Leases that the node is kept at while the shape has a backlog.
+    level: int = 0
 
 
 class Assigned(NamedTuple):
     """The scheduler proposed a plan; what no longer holds is left out."""
 
     rows: tuple[PlanRow, ...]
+
+
+class NodeRefilled(NamedTuple):
+    """A node reported; what it gave back may be taken by standing orders at once."""
+
+    node_id: str
 
 
 class AttemptStarted(NamedTuple):
@@ -217,7 +225,7 @@ class Recalled(NamedTuple):
 
 
 Event = (
-    TaskSubmitted | Assigned | AttemptStarted | AttemptEnded | CancelAsked | TaskEdited | TaskMovedByHand | TaskRemoved
+    TaskSubmitted | Assigned | NodeRefilled | AttemptStarted | AttemptEnded | CancelAsked | TaskEdited | TaskMovedByHand | TaskRemoved
     | Ticked | NodeAdded | NodeRegistered | NodeHeard | NodeSilenced | NodeHeld | NodeUnheld | NodeEdited
     | NodeMovedByHand | NodeRemoved | Recalled
 )  # fmt: skip

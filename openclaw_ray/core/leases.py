@@ -28,7 +28,7 @@ def assigned(books: Books, event: ev.Assigned, now: Now, rules: Rules) -> list[E
     for row, n in zip(rows, placed, strict=True):
         if row.credit and row.shape_id in books.shapes:
             orders = books.standing.setdefault(row.shape_id, {})
-            orders[row.node_id] = Order(row.credit, now.mono + row.expires_s)
+            orders[row.node_id] = Order(row.credit, now.mono + row.expires_s, row.level)
         missed = row.seated + row.prefill - n
         effects.append(RefuseRow(row.shape_id, row.node_id, n, missed))
         if missed:  # what the scheduler counted as taken is free: tell it again

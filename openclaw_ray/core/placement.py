@@ -22,6 +22,8 @@ SHORTEST_RUN_S = 0.0001
 STUCK_S = 1.0
 #: A standing order holds for so many tasks and seconds: long enough for a person at a prompt, short enough to be true.
 STANDING_CREDIT, STANDING_S = 100, 10.0
+#: The same for a backlog: as many as come back from a node before the next plan, which follows every report.
+BACKLOG_CREDIT, BACKLOG_S = 10_000, 5.0
 #: Nodes that get one, the best liked first.
 STANDING_NODES = 16
 #: Runs longer than this are not worth a prefill: a message is short against them.
@@ -209,18 +211,28 @@ class Planner:
         return [PlanRow(shape_id, node_id, n, m) for (shape_id, node_id), (n, m) in rows.items()]
 
     def standing(self, rows: list[PlanRow]) -> list[PlanRow]:
-        """Standing orders for shapes that a plan served whole: the next lone task need not wait for a plan.
+        """Standing orders that say what the next plans would: call it right after `plan`.
 
-        Only under `least_tasks`, whose choice can be made again from the present; the best liked node comes first.
+        For a shape that was served whole: where the next lone task may go. Only under `least_tasks`, whose choice can be
+        made again from the present; the best liked node comes first. For a backlog of one shape alone: that each node
+        is kept as full as the plan has made it.
         """
+        waiting = [d for d in self.shapes.values() if d.waiting]
         served: dict[int, int] = {}
         for row in rows:
             served[row.shape_id] = served.get(row.shape_id, 0) + row.seated + row.prefill
         orders: list[PlanRow] = []
         for shape_id, n in served.items():
             demand = self.shapes[shape_id]
-            strategy = self.named.get(demand.needs.strategy or "", self.strategy)
-            if n < demand.waiting or strategy is not least_tasks:
+            if n < demand.waiting:
+                if len(waiting) == 1:
+                    orders += [
+                        PlanRow(shape_id, node.id, 0, 0, BACKLOG_CREDIT, BACKLOG_S, node.seats + node.prefilled)
+                        for node in self._open(demand)
+                        if node.seats
+                    ]
+                continue
+            if self.named.get(demand.needs.strategy or "", self.strategy) is not least_tasks:
                 continue
             nodes = sorted(self._open(demand), key=lambda node: (-bonus(demand.needs, node), node.id))
             orders += [PlanRow(shape_id, node.id, 0, 0, STANDING_CREDIT, STANDING_S) for node in nodes[:STANDING_NODES]]

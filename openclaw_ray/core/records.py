@@ -283,6 +283,8 @@ class Order:
     credit: int
     #: Monotonic time after which it holds no more.
     until: float
+    #: Leases that the node is kept at while tasks of the shape wait; 0: only lone tasks use the order.
+    level: int = 0
 
 
 class Rules(NamedTuple):

@@ -19,11 +19,7 @@ __all__ = ["may_queue", "promote", "seat_started", "start_order", "unseat"]
 def may_queue(books: Books, node: NodeRecord, needs: Needs) -> bool:
     """Whether work with these needs may be leased behind the seats: one of them must soon be free, and large enough."""
     for lease in node.seated.values():
-        if (
-            not lease.stopping
-            and lease.needs is not None
-            and needs.resources.within(lease.needs.resources)
-        ):
+        if not lease.stopping and lease.needs is not None and needs.resources.within(lease.needs.resources):
             shape = books.shape_of.get(lease.needs)
             if shape is not None and shape.mean_run_s is not None and shape.mean_run_s <= PREFILL_RUN_MAX_S:
                 return True

@@ -23,6 +23,7 @@ Handler = Callable[[Books, Any, Now, Rules], list[Effect]]
 _HANDLERS: Mapping[type, Handler] = MappingProxyType(
     {
         ev.TaskSubmitted: standing.submitted,
+        ev.NodeRefilled: standing.refilled,
         ev.Assigned: leases.assigned,
         ev.AttemptStarted: tasks.started,
         ev.AttemptEnded: tasks.ended,

@@ -283,6 +283,8 @@ class AgentDesk:
             if start.token in over:
                 continue
             turn.apply(ev.AttemptStarted(start.token, request.node_id, request.incarnation, start.at))
+        if accepted:
+            turn.apply(ev.NodeRefilled(request.node_id))
         return accepted, stale
 
     def _note_progress(self, request: ReportRequest) -> None:

@@ -207,6 +207,7 @@ def _messages(rows: list[PlanRow]) -> list[PlanRowMessage]:
             prefill=r.prefill,
             credit=r.credit,
             expires_s=r.expires_s,
+            level=r.level,
         )
         for r in rows
     ]

@@ -45,7 +45,9 @@ class PlanDesk:
         office.scheduler_seen = office.clock.now().wall
         if request.epoch != office.identity.epoch:
             return AssignReply(placed=0, missed=sum(r.seated + r.prefill for r in request.rows))
-        rows = tuple(ev.PlanRow(r.shape, r.node, r.seated, r.prefill, r.credit, r.expires_s) for r in request.rows)
+        rows = tuple(
+            ev.PlanRow(r.shape, r.node, r.seated, r.prefill, r.credit, r.expires_s, r.level) for r in request.rows
+        )
 
         def assign(turn: Turn) -> AssignReply:
             if request.void:

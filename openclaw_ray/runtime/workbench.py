@@ -80,6 +80,8 @@ class Workbench:
         self._commands = CommandRunner(on_progress=self._note_progress)
         self._seats: dict[int | str, Seat] = {}
         self._timers: dict[int, asyncio.Task[None]] = {}
+        #: Recalls that an executor was asked for and has not answered.
+        self._recalling: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -107,7 +109,9 @@ class Workbench:
         if attempt is None or attempt.stopping == why:
             return
         if why == "recall":
-            self._spawn(self._recall(attempt))
+            if token not in self._recalling:  # it is asked again with each poll until it is settled
+                self._recalling.add(token)
+                self._spawn(self._recall(attempt))
             return
         if attempt.stopping:
             return
@@ -382,7 +386,8 @@ class Workbench:
         if followed:
             await self._clock.sleep_until(attempt.since + STALL_S)
             if worker.fed and next(iter(worker.fed)) == attempt.token and attempt.token in self.shelf.running:
-                await self._take_back_followers(worker)
+                # On its own: news of the executor ends this watch, and an answer that nobody hears loses attempts.
+                self._spawn(self._take_back_followers(worker))
         if attempt.limit_s is None:
             return
         await self._clock.sleep_until(attempt.since + attempt.limit_s)
@@ -398,7 +403,11 @@ class Workbench:
 
     async def _recall(self, attempt: Attempt) -> None:
         worker = self._worker_of(attempt.token)
-        if worker is not None and attempt.token in await self._pool.withdraw(worker, [attempt.token]):
+        try:
+            taken = await self._pool.withdraw(worker, [attempt.token]) if worker is not None else []
+        finally:
+            self._recalling.discard(attempt.token)
+        if worker is not None and attempt.token in taken:
             self._end(simple_outcome(attempt, Outcome.RELEASED, "recall", "recalled before its start", self._now()))
             self._after(worker)
 

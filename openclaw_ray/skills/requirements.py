@@ -23,8 +23,11 @@ LOOP_SHOWN_MAX = 8
 
 def _importable(module: str) -> bool:
     """Whether the interpreter finds a module, without importing it: only the top name is looked up."""
+    top = module.partition(".")[0]
+    if top == "__main__":  # the program that asks, never a module that a skill could import
+        return False
     try:
-        return importlib.util.find_spec(module.partition(".")[0]) is not None
+        return importlib.util.find_spec(top) is not None
     except (ImportError, ValueError, AttributeError):
         return False
 

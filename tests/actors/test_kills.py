@@ -23,37 +23,12 @@ from actors.names import AGENT_PREFIX
 from openclaw_ray.cluster import LocalRay
 from tests.actors.processes import alive, kill_and_wait
 from tests.actors.verbs import Driver
+from tests.support.skills import gate, record, slow_square
 from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.ray
 
 NODES = {"node-1", "node-2", "node-3"}
-
-
-def slow_square(x: int) -> int:
-    time.sleep(0.01)
-    return x * x
-
-
-def record(ctx: Any, ledger: str, i: int) -> int:
-    with Path(ledger).open("a") as file:  # one write below PIPE_BUF: lines of many processes do not mix
-        file.write(f"{i} {ctx.token}\n")
-    return i
-
-
-def gate(ctx: Any, folder: str, name: str) -> int:
-    """Says that it runs, starts a child of its own, and waits until it is let go."""
-    child = subprocess.Popen(["sleep", "300"])
-    ready = Path(folder) / f"{name}-{ctx.attempt}.tmp"
-    ready.write_text(f"{os.getpid()} {child.pid}")
-    ready.rename(ready.with_suffix(".started"))
-    try:
-        while not (Path(folder) / f"{name}-{ctx.attempt}.go").exists():
-            time.sleep(0.02)
-    finally:
-        child.kill()
-        child.wait()
-    return ctx.attempt
 
 
 @pytest.fixture

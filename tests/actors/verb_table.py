@@ -13,7 +13,7 @@ PATH = Path(__file__).parents[2] / "docs" / "verbs.md"
 _HEAD = """# Verbs by handle
 
 What a driver may call on our actors, and the test that shows it. Written by `python -m tests.actors.verb_table` from
-`tests/actors/verbs.py`; a test fails when this page is out of date.
+`tests/actors/*_verbs.py`; a test fails when this page is out of date.
 
 Get a handle with `ray.get_actor(name, namespace="openclaw")`: `openclaw-state-manager`, `openclaw-scheduler`,
 `openclaw-agent-<node_id>`. Every verb takes plain JSON values or the models of `openclaw_ray.models`, and returns plain

@@ -19,7 +19,8 @@ TREE = """
 import subprocess, sys
 child = "import subprocess, sys; subprocess.Popen(['sleep', '600'])"
 subprocess.run([sys.executable, "-c", child])
-subprocess.Popen([sys.executable, "-c", "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)"]).wait()
+deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)"
+subprocess.Popen([sys.executable, "-c", deaf]).wait()
 """
 
 

@@ -33,8 +33,9 @@ class Shell:
 
     def __call__(self, *args: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         found = subprocess.run(
-            [*PROGRAM, *args], capture_output=True, text=True, env=self.environment, timeout=150, cwd=self.home.parent
-        )
+            [*PROGRAM, *args], capture_output=True, text=True, check=False, env=self.environment, timeout=150,
+            cwd=self.home.parent,
+        )  # fmt: skip
         assert found.returncode == code, f"{args}: {found.returncode}\n{found.stdout}\n{found.stderr}"
         assert "Traceback" not in found.stderr
         return found

@@ -64,7 +64,51 @@ def test_they_are_given_where_a_plan_served_a_shape_whole_under_least_tasks() ->
     assert [(r.node_id, r.credit) for r in planner.standing(rows)] == [("n1", STANDING_CREDIT)]
     planner.strategy = round_robin
     assert planner.standing(rows) == []
-    for task_id in ("b", "c", "d"):
+
+
+def backlog(level: int = 2) -> Cluster:
+    c = Cluster()
+    c.agent("n1", slots=2)
+    for task_id in ("a", "b", "c", "d"):
+        c.submit(task_id)
+    shape_id = next(iter(c.state.shapes))
+    c.apply(ev.Assigned((ev.PlanRow(shape_id, "n1", 2, 0, 9, STANDING_S, level),)))
+    return c
+
+
+def test_a_node_with_a_backlog_is_kept_at_its_level_by_its_own_reports() -> None:
+    c = backlog()
+    planner = planner_of(c.state)
+    assert [c.task(t).state for t in "abcd"] == [TaskState.SCHEDULED] * 2 + [TaskState.PENDING] * 2
+    c.end("a")
+    c.apply(ev.NodeRefilled("n1"))
+    assert [c.task(t).state for t in "bcd"] == [TaskState.SCHEDULED] * 2 + [TaskState.PENDING]
+    c.apply(ev.NodeRefilled("n1"))  # it is full
+    assert c.task("d").state is TaskState.PENDING
+    assert planner.plan() == []
+    c.state.check_invariants()
+
+
+def test_nothing_is_refilled_while_another_shape_waits_or_the_node_is_held() -> None:
+    c = backlog()
+    c.submit("other", "rare")
+    c.end("a")
+    c.apply(ev.NodeRefilled("n1"))
+    assert c.task("c").state is TaskState.PENDING
+    c = backlog()
+    c.apply(ev.NodeHeld("n1", "why", None, 0.0))
+    c.apply(ev.NodeRefilled("n1"))
+    assert c.task("c").state is TaskState.PENDING
+    c.apply(ev.NodeRefilled("nobody"))
+
+
+def test_a_plan_that_leaves_a_backlog_orders_its_nodes_to_be_kept_full() -> None:
+    c = Cluster()
+    c.agent("n1", slots=2)
+    for task_id in ("a", "b", "c"):
         c.submit(task_id)
     planner = planner_of(c.state)
-    assert planner.standing(planner.plan()) == []  # some still wait: the plan comes anyway
+    assert [(r.node_id, r.level) for r in planner.standing(planner.plan())] == [("n1", 2)]
+    c.submit("other", "rare")
+    planner = planner_of(c.state)
+    assert planner.standing(planner.plan()) == []  # two shapes wait: the plan decides between them

@@ -107,8 +107,8 @@ def _run(screen: Screen, files: int, keep: Path | None) -> tuple[dict[str, Any],
         job.submit(cluster, asked)
         traces = _Traces.of(cluster)
         screen.note(f"{len(asked.tasks) + 1:,} tasks about {len(names):,} files in {root}")
-        with _progress(screen) as show:
-            job.run(cluster, asked, traces.metrics, show, screen.note)
+        with _progress(screen) as (show, say):
+            job.run(cluster, asked, traces.metrics, show, say)
         job.close(cluster, asked)
         screen.note("checking ...")
         history = checks.read_history(cluster, asked)
@@ -139,27 +139,36 @@ def _environment() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _progress(screen: Screen) -> Iterator[Callable[[int, int, str], None]]:
-    """A bar on a terminal, a line now and then elsewhere."""
+def _progress(screen: Screen) -> Iterator[tuple[Callable[[int, int, str], None], Callable[[str], None]]]:
+    """Shows how far it is, and says a word between: a bar on a terminal, a line now and then elsewhere."""
     if not screen.live:
-        said_at, said = time.monotonic(), ""
-
-        def line(done: int, total: int, text: str) -> None:
-            nonlocal said_at, said
-            now = f"{done:,} of {total:,} done" + (f" · {text}" if text else "")
-            if now != said and (time.monotonic() - said_at >= LINE_EVERY_S or done == total):
-                said_at, said = time.monotonic(), now
-                screen.note(now)
-
-        yield line
+        yield _lines(screen), screen.note
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    # What Ray prints is caught before rich would see it.
+    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False, redirect_stderr=False) as bar:
         shown = bar.add_task("")
-        yield lambda done, total, text: bar.update(shown, completed=done, total=total, description=text)
+
+        def draw(done: int, total: int, text: str) -> None:
+            bar.update(shown, completed=done, total=total, description=text)
+
+        yield draw, lambda text: bar.console.print(text, markup=False, highlight=False)
+
+
+def _lines(screen: Screen) -> Callable[[int, int, str], None]:
+    said_at, said = time.monotonic(), ""
+
+    def line(done: int, total: int, text: str) -> None:
+        nonlocal said_at, said
+        now = f"{done:,} of {total:,} done" + (f" · {text}" if text else "")
+        if now != said and (time.monotonic() - said_at >= LINE_EVERY_S or done == total):
+            said_at, said = time.monotonic(), now
+            screen.note(now)
+
+    return line
 
 
 def _left_behind(traces: _Traces, keep: Path | None) -> Any:
