@@ -43,7 +43,5 @@ class StateManagerPort:
         try:
             self._handle = await asyncio.to_thread(ray.get_actor, STATE_MANAGER, self._namespace)
         except ValueError:
-            raise NotConnected(
-                f"no actor {STATE_MANAGER} in namespace {self._namespace}", retry_after=1.0
-            ) from None
+            raise NotConnected(f"no actor {STATE_MANAGER} in namespace {self._namespace}", retry_after=1.0) from None
         return self._handle

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from openclaw_ray.core.seats import start_order
 from openclaw_ray.core.types import Outcome
 from openclaw_ray.protocol import LeaseMessage, OutcomeMessage
+from openclaw_ray.runtime.pool import Death
 from openclaw_ray.skills.outcome import Ended
 
 #: Ended tokens that are remembered, so that a doubled reply starts nothing again.
@@ -100,6 +101,19 @@ def outcome_of(attempt: Attempt, ended: Ended, outcome: Outcome) -> OutcomeMessa
         peak_memory=ended.peak_memory,
         log_tail=ended.log_tail,
     )
+
+
+def epitaph(attempt: Attempt, death: Death, now: float) -> OutcomeMessage:
+    """The outcome of the attempt that an executor was running when it died."""
+    if attempt.stopping == "timeout":
+        message = f"overran its timeout of {attempt.limit_s} s"
+        return simple_outcome(attempt, Outcome.TIMEOUT, "timeout", message, now)
+    if attempt.stopping:
+        return simple_outcome(attempt, stopped_as(attempt.stopping), attempt.stopping, "stopped", now)
+    if death.killed_by_us:
+        return simple_outcome(attempt, Outcome.LOST, "lost", "its executor was ended", now, node_caused=True)
+    found = simple_outcome(attempt, Outcome.FAILED, "crashed", "the process that ran it died", now)
+    return replace(found, log_tail=death.stack or None, error={**(found.error or {}), "type": "SkillCrashed"})
 
 
 class Shelf:

@@ -267,4 +267,3 @@ class Pool:
         task = asyncio.create_task(work, name=f"{what}-executor-{worker.number}")
         worker.tasks.add(task)
         task.add_done_callback(worker.tasks.discard)
-

@@ -39,9 +39,7 @@ class SkillDesk:
         await self._office.commit.run(lambda turn: self._register(turn, manifest, code, request.by))
         return {"name": manifest.name, "revision": manifest.revision, "created": True}
 
-    def _register(
-        self, turn: Turn, manifest: SkillManifest, code: tuple[str, bytes] | None, by: str | None
-    ) -> None:
+    def _register(self, turn: Turn, manifest: SkillManifest, code: tuple[str, bytes] | None, by: str | None) -> None:
         put(self._office, turn, manifest, code, by)
         # Nodes that offer the old revision stop until they have the new one: a task submitted after `register`
         # never runs the code of before.
@@ -66,9 +64,7 @@ class SkillDesk:
         return base64.b64encode(blob).decode()
 
 
-def put(
-    office: Office, turn: Turn, manifest: SkillManifest, code: tuple[str, bytes] | None, by: str | None
-) -> None:
+def put(office: Office, turn: Turn, manifest: SkillManifest, code: tuple[str, bytes] | None, by: str | None) -> None:
     """Store a registration and make it the newest of its name."""
     registry = office.registry
     seq = registry.version + len(turn.ledger.batch.insert_skills) + 1

@@ -86,9 +86,7 @@ def _node(row: NodeRow) -> NodeRecord:
     )
 
 
-def _task(
-    state: ClusterState, row: LiveTask, needs: _NeedsReader, live_ids: set[str], now: Now
-) -> TaskRecord:
+def _task(state: ClusterState, row: LiveTask, needs: _NeedsReader, live_ids: set[str], now: Now) -> TaskRecord:
     wanted = needs.of(row, row.revision)
     submitted = from_iso(row.submitted_at)
     retry_at, not_before = _time(row.retry_at), _time(row.not_before)

@@ -256,9 +256,7 @@ class _Submit:
         retries = spec.retries if spec.retries is not None else manifest.retries if manifest else None
         return needs, turn.state.rules.default_max_retries if retries is None else retries
 
-    def _dependencies(
-        self, turn: Turn, intake: Intake, known: dict[str, lookups.Known]
-    ) -> dict[str, TaskState]:
+    def _dependencies(self, turn: Turn, intake: Intake, known: dict[str, lookups.Known]) -> dict[str, TaskState]:
         ended: dict[str, TaskState] = {}
         for j, dep in enumerate(intake.spec.after):
             field = f"{intake.at}.spec.after[{j}]"

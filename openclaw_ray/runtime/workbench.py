@@ -20,7 +20,7 @@ from openclaw_ray.errors import OpenClawError
 from openclaw_ray.logs import get_logger
 from openclaw_ray.models.skill import SkillKind, SkillManifest
 from openclaw_ray.protocol import OutcomeMessage, ProgressMessage, StartMessage
-from openclaw_ray.runtime.attempts import Attempt, Shelf, outcome_of, simple_outcome, stopped_as, word_of
+from openclaw_ray.runtime.attempts import Attempt, Shelf, epitaph, outcome_of, simple_outcome, stopped_as, word_of
 from openclaw_ray.runtime.pool import Death, Pool, PoolKey, Worker
 from openclaw_ray.runtime.ports import ExecutorFactory
 from openclaw_ray.runtime.skillset import Skillset
@@ -38,15 +38,6 @@ STALL_S = 0.05
 BATCH_MAX = 250
 #: Overhead that an attempt costs its executor whatever it does (milliseconds).
 OVERHEAD_MS = 0.1
-
-
-class Seat:
-    """Room that is in use: by one command, or by one executor while it has work."""
-
-    __slots__ = ("resources",)
-
-    def __init__(self, resources: Resources) -> None:
-        self.resources = resources
 
 
 class Workbench:
@@ -78,9 +69,10 @@ class Workbench:
         self._on_news = on_news
         self._pool = Pool(factory, folder / "scratch", clock, self._entries, self._death, self._fill)
         self._commands = CommandRunner(on_progress=self._note_progress)
-        self._seats: dict[int | str, Seat] = {}
+        #: Room in use: by a command (its token), or by an executor while it has work.
+        self._seats: dict[int | str, Resources] = {}
         self._timers: dict[int, asyncio.Task[None]] = {}
-        #: Recalls that an executor was asked for and has not answered.
+        #: Asked of an executor, not answered.
         self._recalling: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -148,13 +140,13 @@ class Workbench:
         self._end(simple_outcome(attempt, Outcome.LOST, kind, message, self._now(), node_caused=True))
 
     def _take_seat(self, key: int | str, resources: Resources) -> None:
-        self._seats[key] = Seat(resources)
+        self._seats[key] = resources
         self.room.take(resources)
 
     def _leave_seat(self, key: int | str) -> None:
         seat = self._seats.pop(key, None)
         if seat is not None:
-            self.room.give(seat.resources)
+            self.room.give(seat)
 
     # -- python skills ---------------------------------------------------------------------------------------------
 
@@ -338,7 +330,7 @@ class Workbench:
                 self._end(simple_outcome(attempt, Outcome.LOST, "lost", message, now, node_caused=True))
         blamed = self.shelf.running.get(death.blamed) if death.blamed is not None else None
         if blamed is not None:
-            self._end(self._epitaph(blamed, death, now))
+            self._end(epitaph(blamed, death, now))
         self._leave_seat(f"executor-{worker.number}")
         self._fill()
 
@@ -351,18 +343,6 @@ class Workbench:
             self._end(simple_outcome(attempt, stopped_as(attempt.stopping), attempt.stopping, "stopped", self._now()))
         else:
             self.shelf.put_back(attempt)
-
-    def _epitaph(self, attempt: Attempt, death: Death, now: float) -> OutcomeMessage:
-        if attempt.stopping == "timeout":
-            message = f"overran its timeout of {attempt.limit_s} s"
-            return simple_outcome(attempt, Outcome.TIMEOUT, "timeout", message, now)
-        if attempt.stopping:
-            return simple_outcome(attempt, stopped_as(attempt.stopping), attempt.stopping, "stopped", now)
-        if death.killed_by_us:
-            return simple_outcome(attempt, Outcome.LOST, "lost", "its executor was ended", now, node_caused=True)
-        message = "the process that ran it died"
-        found = simple_outcome(attempt, Outcome.FAILED, "crashed", message, now)
-        return replace(found, log_tail=death.stack or None, error={**(found.error or {}), "type": "SkillCrashed"})
 
     # -- timeouts and stalls ---------------------------------------------------------------------------------------
 
@@ -399,15 +379,14 @@ class Workbench:
     async def _take_back_followers(self, worker: Worker) -> None:
         for token in await self._pool.withdraw(worker, list(worker.fed)[1:]):
             self._put_back(token)
+        self._after(worker)  # the one before them may have ended meanwhile
         self._fill()
 
     async def _recall(self, attempt: Attempt) -> None:
         worker = self._worker_of(attempt.token)
-        try:
-            taken = await self._pool.withdraw(worker, [attempt.token]) if worker is not None else []
-        finally:
-            self._recalling.discard(attempt.token)
-        if worker is not None and attempt.token in taken:
+        taken = await self._pool.withdraw(worker, [attempt.token]) if worker is not None else []
+        self._recalling.discard(attempt.token)
+        if worker is not None and taken:
             self._end(simple_outcome(attempt, Outcome.RELEASED, "recall", "recalled before its start", self._now()))
             self._after(worker)
 

@@ -141,6 +141,31 @@ async def test_followers_of_a_stalled_run_are_taken_back(rig: Rig) -> None:
         await rig.ended(token)
 
 
+async def test_followers_are_not_lost_when_news_comes_while_they_are_taken_back(rig: Rig) -> None:
+    rig.accept(1, 2, 3, mean_run_s=0.001)
+    await rig.runs(1, 2, 3)
+    stalled = rig.executor(1)
+    taken, answered = asyncio.Event(), asyncio.Event()
+    withdraw = stalled.withdraw
+
+    async def slow(tokens: list[int]) -> list[int]:
+        found = await withdraw(tokens)
+        taken.set()
+        await answered.wait()
+        return found
+
+    stalled.withdraw = slow  # type: ignore[method-assign]
+    await rig.clock.advance(0.06)
+    await taken.wait()
+    stalled.finish()
+    await rig.ended(1)
+    answered.set()
+    await rig.runs(2, 3)
+    for token in (2, 3):
+        rig.executor(token).finish()
+        await rig.ended(token)
+
+
 async def test_a_doubled_lease_starts_one_process(rig: Rig) -> None:
     rig.accept(1)
     rig.accept(1)
