@@ -45,6 +45,9 @@ OPENCLAW_PROGRAM_NAMES = (
     "OPENCLAW_STATE_DIR",
 )
 
+#: Set by us for the commands that we run: a program inside one may call us in turn.
+OWN_FAMILY = "OPENCLAW_TASK_"
+
 #: `OPENCLAW_LOG_LEVEL` is shared with that program, too: its words mean their nearest here.
 _LEVEL_WORDS = {"TRACE": "DEBUG", "WARN": "WARNING", "FATAL": "CRITICAL", "SILENT": "CRITICAL"}
 
@@ -195,7 +198,8 @@ def _refuse_unknown(names: Any) -> None:
     """Refuse a misspelt name: a limit that a typing error switched off is found much too late."""
     known = [PREFIX + field.upper() for field in Settings.model_fields]
     for name in sorted(names):
-        if not name.startswith(PREFIX) or name in known or _is_openclaw_programs(name):
+        ours = name in known or name.startswith(OWN_FAMILY)
+        if not name.startswith(PREFIX) or ours or _is_openclaw_programs(name):
             continue
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
         raise InvalidRequest(

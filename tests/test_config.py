@@ -124,3 +124,8 @@ def test_a_relative_home_is_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENCLAW_HOME", "here")
     assert load_settings().home == tmp_path / "here"
+
+
+def test_a_program_inside_a_command_skill_may_load_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENCLAW_TASK_ID", "t-1")
+    load_settings()

@@ -225,7 +225,7 @@ class Recalled(NamedTuple):
 
 
 Event = (
-    TaskSubmitted | Assigned | NodeRefilled | AttemptStarted | AttemptEnded | CancelAsked | TaskEdited | TaskMovedByHand | TaskRemoved
-    | Ticked | NodeAdded | NodeRegistered | NodeHeard | NodeSilenced | NodeHeld | NodeUnheld | NodeEdited
-    | NodeMovedByHand | NodeRemoved | Recalled
+    TaskSubmitted | Assigned | NodeRefilled | AttemptStarted | AttemptEnded | CancelAsked | TaskEdited
+    | TaskMovedByHand | TaskRemoved | Ticked | NodeAdded | NodeRegistered | NodeHeard | NodeSilenced | NodeHeld
+    | NodeUnheld | NodeEdited | NodeMovedByHand | NodeRemoved | Recalled
 )  # fmt: skip

@@ -213,9 +213,9 @@ class Planner:
     def standing(self, rows: list[PlanRow]) -> list[PlanRow]:
         """Standing orders that say what the next plans would: call it right after `plan`.
 
-        For a shape that was served whole: where the next lone task may go. Only under `least_tasks`, whose choice can be
-        made again from the present; the best liked node comes first. For a backlog of one shape alone: that each node
-        is kept as full as the plan has made it.
+        For a shape that was served whole: where the next lone task may go. Only under `least_tasks`, whose choice can
+        be made again from the present; the best liked node comes first. For a backlog of one shape alone: that each
+        node is kept as full as the plan has made it.
         """
         waiting = [d for d in self.shapes.values() if d.waiting]
         served: dict[int, int] = {}
