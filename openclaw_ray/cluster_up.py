@@ -7,6 +7,7 @@ Ray that was there before us.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
 import socket
@@ -174,7 +175,8 @@ def _start_ray(settings: Settings, wanted: Wanted, say: Say) -> Run:
         _check_dashboard()
     token = settings.home / "token"
     write_token(token)
-    ports = dict(zip(_PORT_OPTIONS, free_ports(len(_PORT_OPTIONS)), strict=True))
+    options = _port_options()
+    ports = dict(zip(options, free_ports(len(options)), strict=True))
     port = ports["port"]
     name = node_name()
     say("starting Ray")
@@ -197,8 +199,10 @@ def _start_ray(settings: Settings, wanted: Wanted, say: Say) -> Run:
     return run
 
 
-#: Ports of `ray start` whose defaults a second Ray on the machine would hold.
-_PORT_OPTIONS = ("port", "ray-client-server-port", "dashboard-port", "dashboard-agent-listen-port")
+def _port_options() -> tuple[str, ...]:
+    """Ports of `ray start` whose defaults a second Ray would hold; it refuses Ray Client's where grpc is missing."""
+    client = ("ray-client-server-port",) if importlib.util.find_spec("grpc") is not None else ()
+    return ("port", "dashboard-port", "dashboard-agent-listen-port", *client)
 
 
 def _ray_command(wanted: Wanted, name: str, ports: Mapping[str, int]) -> list[str]:

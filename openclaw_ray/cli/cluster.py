@@ -82,6 +82,11 @@ def _show_up(session: Session, found: Up, home: Path) -> None:
     for name, value in rows:
         if value:
             out(f"  {name:<8}{escape(value)}")
+    if run.dashboard:
+        token = f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={run.token_path}"
+        session.screen.note(
+            f"a job: {token} RAY_API_SERVER_ADDRESS={run.dashboard} ray job submit --working-dir . -- python JOB.py"
+        )
     session.screen.note("next: openclaw-ray status · openclaw-ray skills · openclaw-ray submit SKILL key=value --wait")
 
 
