@@ -188,6 +188,7 @@ class AgentDesk:
         if outbox.poll_n != request.n:
             return reply
         stops = [StopMessage(token=t, why=w) for t, w in outbox.stops.items() if t in held]
+        outbox.told.update(stop.token for stop in stops)
         held_by_owner = node.held_reason is not None
         news = {"leases": messages, "stops": stops, "draining": held_by_owner, "slots": node.slots}
         return reply.model_copy(update=news)

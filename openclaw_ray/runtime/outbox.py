@@ -20,6 +20,8 @@ class Outbox:
         #: Tokens granted and not yet known to the agent, in the order of leases.
         self.leases: dict[int, None] = {}
         self.stops: dict[int, str] = {}
+        #: Stops that a reply has carried: they wake no poll again, but every reply repeats them.
+        self.told: set[int] = set()
         #: A skill was registered since the last reply.
         self.registry_news = False
         self._wake = asyncio.Event()
@@ -32,6 +34,7 @@ class Outbox:
     def stop(self, token: int, why: str) -> None:
         """A run is to be stopped or handed back."""
         self.stops[token] = why
+        self.told.discard(token)
         self._wake.set()
 
     def forget(self, tokens: Iterable[int]) -> None:
@@ -39,6 +42,7 @@ class Outbox:
         for token in tokens:
             self.leases.pop(token, None)
             self.stops.pop(token, None)
+            self.told.discard(token)
 
     def has(self, tokens: Iterable[int]) -> None:
         """The agent holds these: their leases are delivered; stops for others have been carried out."""
@@ -62,7 +66,8 @@ class Outbox:
 
     def news(self, held: set[int]) -> bool:
         """Whether a poll has something to carry."""
-        return bool(self.leases) or any(token in held or token in self.leases for token in self.stops)
+        untold = (token for token in self.stops if token not in self.told)
+        return bool(self.leases) or any(token in held or token in self.leases for token in untold)
 
     async def wait(self, n: int, held: set[int], registry_is_new: bool) -> bool:
         """Wait for news; False when a newer poll took over. The caller bounds the time."""

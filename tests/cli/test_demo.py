@@ -20,11 +20,10 @@ def test_the_demo_is_green(no_cluster: None, tmp_path: Path) -> None:
         [*program, "demo", "--files", "60", "-o", "json"], capture_output=True, text=True, check=False, env=kept,
         timeout=240, cwd=tmp_path,
     )  # fmt: skip
-    assert found.returncode == 0, found.stdout + found.stderr
+    assert found.stdout, found.stderr
     said = json.loads(found.stdout)
-    assert said["ok"] is True
-    assert all(not check["wrong"] for check in said["checks"])
-    assert len(said["checks"]) == 7
+    assert [check for check in said["checks"] if check["wrong"]] == []
+    assert (found.returncode, said["ok"], len(said["checks"])) == (0, True, 7)
     assert (said["files"], said["tasks"]) == (60, {"completed": 124, "cancelled": 1})
     assert said["retries"] >= 3
     assert said["rescued"] >= 1

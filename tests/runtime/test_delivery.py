@@ -217,3 +217,17 @@ async def test_the_version_an_agent_hears_is_on_disk(hub: Hub, agent: HandAgent)
     assert seen == sorted(seen)
     [(on_disk,)] = await hub.on_disk("SELECT value FROM meta WHERE name = 'version'")
     assert seen[-1] <= int(on_disk)
+
+
+async def test_a_stop_that_was_told_wakes_no_poll_again_but_is_repeated(hub: Hub, agent: HandAgent) -> None:
+    await hub.submit("t1")
+    await hub.assign()
+    [lease] = await agent.fetch()
+    token = lease.token
+    await hub.call("cancel", ids=["t1"])
+    assert [s.token for s in (await agent.poll(have=(token,))).stops] == [token]
+    parked = hub.park("poll", **agent.poll_body(have=(token,), timeout_s=1.0))
+    await hub.idle()
+    assert not parked.done()
+    await hub.advance(1.0)
+    assert [s.token for s in (await parked).stops] == [token]

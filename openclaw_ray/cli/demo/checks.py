@@ -154,7 +154,8 @@ def events(job: Job, history: History) -> Check:
         )
     check.expect(len(job.unsteady) == len(UNSTEADY), "not all unsteady tasks were submitted")
     check.expect(job.why is not None and job.why.verdict == "never", f"the verdict is {job.why and job.why.verdict}")
-    offered = {"sha256": {"node-2", "node-3"}, "parse_module": {"node-1", "node-2"}}
+    python = {"node-1", "node-2"}
+    offered = {"sha256": {"node-2", "node-3"}, "parse_module": python, "unsteady": python}
     skill_of = {task["task_id"]: task["skill"] for task in history.tasks}
     for attempt in history.attempts:
         allowed = offered.get(skill_of[attempt["task_id"]])

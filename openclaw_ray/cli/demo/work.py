@@ -40,7 +40,7 @@ def digest_of_all(ctx: Context, root: str, paths: list[str], pause_s: float) -> 
     return {"sha256": digest.hexdigest(), "files": len(paths)}
 
 
-@skill(timeout="30s", retries=2)
+@skill(timeout="30s", retries=2, requires={"tags": [PYTHON]})
 def unsteady(ctx: Context, name: str) -> dict[str, object]:
     """Fails the first time, as networks do."""
     if ctx.attempt == 1:
