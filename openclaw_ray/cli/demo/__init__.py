@@ -102,10 +102,11 @@ def _run(screen: Screen, files: int, keep: Path | None) -> tuple[dict[str, Any],
     root, names = fleet.sources(files)
     screen.note("starting a throw-away cluster of three nodes on this machine ...")
     with local(nodes=fleet.nodes(), home=keep, heartbeat_s=1.0, retry_base_s=0.5) as cluster:
-        asked = job.Job(root, names)
+        traces = _Traces.of(cluster)
+        asked = job.Job(root, names, traces.home)
         job.register(cluster)
         job.submit(cluster, asked)
-        traces = _Traces.of(cluster)
+        traces.look()
         screen.note(f"{len(asked.tasks) + 1:,} tasks about {len(names):,} files in {root}")
         with _progress(screen) as (show, say):
             job.run(cluster, asked, traces.metrics, show, say)

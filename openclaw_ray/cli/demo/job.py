@@ -40,6 +40,8 @@ class Job:
 
     root: Path
     files: list[str]
+    #: Of the throw-away cluster.
+    home: Path
     parse: dict[str, Task] = field(default_factory=dict)
     sha: dict[str, Task] = field(default_factory=dict)
     unsteady: list[Task] = field(default_factory=list)
@@ -75,7 +77,9 @@ def submit(cluster: Cluster, job: Job) -> None:
         priority="critical", group=GROUP, affinity_tags=[ARCHIVE], strategy="affinity",
     )  # fmt: skip
     job.never = cluster.submit("transcribe", {"path": "talk.wav"}, group=GROUP, required_tags=["gpu"])
-    job.unsteady = list(cluster.map("unsteady", [{"name": n} for n in UNSTEADY], group=GROUP))
+    job.unsteady = list(
+        cluster.map("unsteady", [{"name": n, "seen": str(job.home / f"seen-{n}")} for n in UNSTEADY], group=GROUP)
+    )
     for i, priority in enumerate(dict.fromkeys(PRIORITIES)):
         chosen = [f for at, f in enumerate(job.files) if PRIORITIES[at % len(PRIORITIES)] == priority]
         for skill, kept in (("parse_module", job.parse), ("sha256", job.sha)):

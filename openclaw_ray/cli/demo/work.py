@@ -41,8 +41,12 @@ def digest_of_all(ctx: Context, root: str, paths: list[str], pause_s: float) -> 
 
 
 @skill(timeout="30s", retries=2, requires={"tags": [PYTHON]})
-def unsteady(ctx: Context, name: str) -> dict[str, object]:
-    """Fails the first time, as networks do."""
-    if ctx.attempt == 1:
+def unsteady(ctx: Context, name: str, seen: str) -> dict[str, object]:
+    """Fails the first time that it runs, as networks do; `seen` is a file that remembers it.
+
+    The attempt's number would not do: one that was handed back unstarted has a number too.
+    """
+    if not Path(seen).exists():
+        Path(seen).touch()
         raise ConnectionError(f"{name} did not answer")
     return {"name": name, "attempt": ctx.attempt}
