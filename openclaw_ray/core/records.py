@@ -283,7 +283,7 @@ class Order:
     credit: int
     #: Monotonic time after which it holds no more.
     until: float
-    #: Leases that the node is kept at while tasks of the shape wait; 0: only lone tasks use the order.
+    #: Leases that the node is kept at while tasks of the shape wait; 0: the order is for lone tasks.
     level: int = 0
 
 

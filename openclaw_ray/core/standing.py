@@ -40,6 +40,8 @@ def use(books: Books, task: TaskRecord, now: Now) -> list[Effect]:
         node = books.nodes.get(node_id)
         if node is None or order.credit < 1 or order.until < now.mono or node_id not in shape.nodes:
             continue
+        if order.level:  # given for a backlog, under whatever strategy: it says nothing of a lone task
+            continue
         # The least loaded first, then in the order of the plan: what `least_tasks` would do with the present.
         if node.accepts and node.has_seat(shape.needs) and (best is None or (len(node.leases), place) < best[:2]):
             best = (len(node.leases), place, node)

@@ -89,6 +89,17 @@ def test_a_node_with_a_backlog_is_kept_at_its_level_by_its_own_reports() -> None
     c.state.check_invariants()
 
 
+def test_an_order_for_a_backlog_places_no_lone_task() -> None:
+    c = backlog(level=9)
+    for task_id in ("a", "b"):
+        c.end(task_id)
+    c.apply(ev.NodeRefilled("n1"))
+    c.end("c")
+    c.end("d")
+    c.submit("lone")  # under round_robin, say, it would go elsewhere
+    assert c.task("lone").state is TaskState.PENDING
+
+
 def test_nothing_is_refilled_while_another_shape_waits_or_the_node_is_held() -> None:
     c = backlog()
     c.submit("other", "rare")
