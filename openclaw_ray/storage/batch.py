@@ -1,7 +1,6 @@
 """The content of one group commit, and the one function that writes it.
 
-The caller decides everything and lists the final values; here is only SQL. Each statement runs once per list, so the
-cost follows the rows and not the calls.
+The caller decides everything and lists the final values; here is only SQL. Rows of one kind go together, see `bulk`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 from openclaw_ray.errors import InvalidRequest, StorageError
-from openclaw_ray.storage.rows import AttemptRow, EventRow, NodeRow, SkillRow, TaskRow, encode, quoted
+from openclaw_ray.storage import sql
+from openclaw_ray.storage.bulk import Rows, insert_many, update_many
+from openclaw_ray.storage.rows import AttemptRow, EventRow, NodeRow, SkillRow, TaskRow, encode
 
 
 class TaskUpdate(NamedTuple):
@@ -129,35 +130,22 @@ class Batch:
         return not any(getattr(self, one.name) for one in fields(self))
 
 
-def _insert(table: str, columns: tuple[str, ...]) -> str:
-    return f"INSERT INTO {table} ({quoted(columns)}) VALUES ({', '.join('?' * len(columns))})"
-
-
-def sets(columns: Sequence[str]) -> str:
-    """The SET list of an update, one bound value per column."""
-    return ", ".join(f'"{column}" = ?' for column in columns)
-
-
-# Terminal is final: a late update of an ended task matches no row, and `write` refuses the batch.
-_LIVE = "task_id = ? AND status IN ('pending', 'scheduled', 'running')"
-INSERT_TASK = _insert("tasks", TaskRow._fields)
-UPDATE_TASK = f"UPDATE tasks SET {sets(TaskUpdate._fields[:-1])} WHERE {_LIVE}"
-END_TASK = f"UPDATE tasks SET {sets(TaskEnd._fields[:-1])} WHERE {_LIVE}"
+# Terminal is final: a late update of an ended task matches no row, and `write` refuses the batch. The plus keeps SQLite
+# from looking for all live tasks to find one of them.
+_LIVE = "+status IN ('pending', 'scheduled', 'running')"
+_OPEN = "outcome IS NULL"
 DELETE_TASK = "DELETE FROM tasks WHERE task_id = ?"
 DELETE_ATTEMPTS = "DELETE FROM attempts WHERE task_id = ?"
-INSERT_ATTEMPT = _insert("attempts", AttemptRow._fields)
-START_ATTEMPT = "UPDATE attempts SET started_at = ? WHERE token = ? AND outcome IS NULL"
-END_ATTEMPT = f"UPDATE attempts SET {sets(AttemptEnd._fields[:-1])} WHERE token = ? AND outcome IS NULL"
-INSERT_EVENT = _insert("events", EventRow._fields)
-INSERT_NODE = _insert("nodes", NodeRow._fields)
 UPSERT_NODE = (
-    INSERT_NODE
+    sql.insert("nodes", NodeRow._fields)
     + " ON CONFLICT (node_id) DO UPDATE SET "
     + ", ".join(f"{column} = excluded.{column}" for column in NodeRow._fields[1:])
 )
-OBSERVE_NODE = f"UPDATE nodes SET {sets(NodeObservation._fields[:-1])} WHERE node_id = ?"
+OBSERVE_NODE = f"UPDATE nodes SET {sql.sets(NodeObservation._fields[:-1])} WHERE node_id = ?"
 DELETE_NODE = "DELETE FROM nodes WHERE node_id = ?"
-INSERT_SKILL = _insert("skills", SkillRow._fields) + " ON CONFLICT (name, revision) DO UPDATE SET seq = excluded.seq"
+INSERT_SKILL = (
+    sql.insert("skills", SkillRow._fields) + " ON CONFLICT (name, revision) DO UPDATE SET seq = excluded.seq"
+)
 INSERT_CODE = "INSERT INTO code (digest, blob) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING"
 UPSERT_COUNTER = (
     "INSERT INTO counters (family, labels, value) VALUES (?, ?, ?) "
@@ -179,19 +167,20 @@ def write(conn: sqlite3.Connection, batch: Batch) -> None:
     _many(conn, UPSERT_NODE, batch.upsert_nodes)
     _many(conn, OBSERVE_NODE, batch.observe_nodes)
     _many(conn, DELETE_NODE, [(one,) for one in batch.delete_nodes])
-    _many(conn, INSERT_TASK, batch.insert_tasks)
-    _many(conn, INSERT_ATTEMPT, batch.insert_attempts)
-    _exactly(conn, START_ATTEMPT, batch.start_attempts, "a started attempt")
-    _exactly(conn, END_ATTEMPT, batch.end_attempts, "an ended attempt")
+    insert_many(conn, "tasks", TaskRow._fields, batch.insert_tasks)
+    insert_many(conn, "attempts", AttemptRow._fields, batch.insert_attempts)
+    _change(conn, "attempts", AttemptStart._fields, _OPEN, batch.start_attempts, "a started attempt")
+    _change(conn, "attempts", AttemptEnd._fields, _OPEN, batch.end_attempts, "an ended attempt")
     for task_id, values in batch.change_tasks:
         change_task(conn, task_id, values)
-    _exactly(conn, UPDATE_TASK, batch.update_tasks, "an updated task")
-    _exactly(conn, END_TASK, batch.end_tasks, "an ended task")
+    _change(conn, "tasks", TaskUpdate._fields, _LIVE, batch.update_tasks, "an updated task")
+    _change(conn, "tasks", TaskEnd._fields, _LIVE, batch.end_tasks, "an ended task")
     if batch.delete_tasks:
         ids = [(one,) for one in batch.delete_tasks]
         _many(conn, DELETE_ATTEMPTS, ids)
-        _exactly(conn, DELETE_TASK, ids, "a deleted task")
-    _many(conn, INSERT_EVENT, batch.events)
+        _exactly(conn.executemany(DELETE_TASK, ids).rowcount, ids, "a deleted task")
+    for events in _by_what(batch.events):
+        insert_many(conn, "events", EventRow._fields, events)
     _many(conn, UPSERT_COUNTER, batch.counters)
     _many(conn, UPSERT_META, list(batch.meta.items()))
 
@@ -209,17 +198,33 @@ def change_task(conn: sqlite3.Connection, task_id: str, values: dict[str, Any]) 
         return
     columns = sorted(values)
     row = (*(encode(column, values[column]) for column in columns), task_id)
-    _exactly(conn, f"UPDATE tasks SET {sets(columns)} WHERE task_id = ?", [row], "a changed task")
+    found = conn.execute(f"UPDATE tasks SET {sql.sets(columns)} WHERE task_id = ?", row).rowcount
+    _exactly(found, [row], "a changed task")
 
 
-def _many(conn: sqlite3.Connection, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+def _by_what(events: list[EventRow]) -> list[list[EventRow]]:
+    """Events of one kind together: they share most columns. Their numbers, not their places, say in which order."""
+    kinds: dict[str, list[EventRow]] = {}
+    for event in events:
+        kinds.setdefault(event.what, []).append(event)
+    return list(kinds.values())
+
+
+def _many(conn: sqlite3.Connection, statement: str, rows: Sequence[Sequence[Any]]) -> None:
     if rows:
-        conn.executemany(sql, map(tuple, rows))  # sqlite3 binds exact tuples a fifth faster than named ones
+        conn.executemany(statement, map(tuple, rows))
 
 
-def _exactly(conn: sqlite3.Connection, sql: str, rows: Sequence[Sequence[Any]], what: str) -> None:
-    """Run `sql` for each row, each of which changes one."""
-    if rows and (found := conn.executemany(sql, map(tuple, rows)).rowcount) != len(rows):
+def _change(
+    conn: sqlite3.Connection, table: str, columns: tuple[str, ...], guard: str, rows: Rows, what: str
+) -> None:
+    """Update rows, each of which changes one."""
+    if rows:
+        _exactly(update_many(conn, table, columns, guard, rows), rows, what)
+
+
+def _exactly(found: int, rows: Sequence[Any], what: str) -> None:
+    if found != len(rows):
         raise StorageError(
             f"{len(rows) - found} of {len(rows)} rows were not there for {what}", hint="load the state again"
         )

@@ -13,8 +13,9 @@ from openclaw_ray.core.limits import PAGE_MAX
 from openclaw_ray.core.types import NodeStatus
 from openclaw_ray.errors import InvalidRequest
 from openclaw_ray.models.fields import iso
-from openclaw_ray.storage.batch import DELETE_NODE, INSERT_NODE, sets
+from openclaw_ray.storage.batch import DELETE_NODE
 from openclaw_ray.storage.rows import NODE_COLUMNS, NodeRow, encode
+from openclaw_ray.storage.sql import insert, sets
 from openclaw_ray.storage.task_pages import page_limit
 
 GET_NODE = f"SELECT {NODE_COLUMNS} FROM nodes WHERE node_id = ?"
@@ -45,7 +46,7 @@ _WATCHED = (NodeStatus.ERROR, NodeStatus.MAINTENANCE, NodeStatus.ONLINE)
 
 def create(conn: sqlite3.Connection, row: NodeRow) -> None:
     """Insert a node; its id must be free."""
-    conn.execute(INSERT_NODE, row)
+    conn.execute(insert("nodes", NodeRow._fields), row)
 
 
 def find(conn: sqlite3.Connection, node_id: str) -> NodeRow | None:

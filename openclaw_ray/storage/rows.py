@@ -17,6 +17,7 @@ from openclaw_ray.errors import Corrupt, InvalidRequest
 from openclaw_ray.models.door import dumps
 from openclaw_ray.models.node import NodeInfo
 from openclaw_ray.models.task import Attempt, Task, TaskFailure
+from openclaw_ray.storage.sql import quoted
 
 D = TypeVar("D")
 
@@ -161,12 +162,6 @@ ROWS: dict[str, tuple[str, ...]] = {
     "events": EventRow._fields,
     "skills": SkillRow._fields,
 }
-
-
-def quoted(columns: tuple[str, ...]) -> str:
-    """Column names as they stand in SQL; ``key``, ``by`` and ``after`` are words of SQL too."""
-    return ", ".join(f'"{column}"' for column in columns)
-
 
 TASK_COLUMNS, NODE_COLUMNS = quoted(TaskRow._fields), quoted(NodeRow._fields)
 ATTEMPT_COLUMNS, EVENT_COLUMNS = quoted(AttemptRow._fields), quoted(EventRow._fields)

@@ -16,7 +16,8 @@ from openclaw_ray.core.limits import PAGE_MAX
 from openclaw_ray.core.types import LIVE_STATES, TaskState
 from openclaw_ray.errors import Conflict, InvalidRequest
 from openclaw_ray.models.fields import from_iso
-from openclaw_ray.storage.batch import DELETE_ATTEMPTS, DELETE_TASK, INSERT_TASK, sets
+from openclaw_ray.storage.batch import DELETE_ATTEMPTS, DELETE_TASK
+from openclaw_ray.storage.bulk import insert_many
 from openclaw_ray.storage.rows import (
     ATTEMPT_COLUMNS,
     EVENT_COLUMNS,
@@ -27,6 +28,7 @@ from openclaw_ray.storage.rows import (
     column_of,
     encode,
 )
+from openclaw_ray.storage.sql import sets
 from openclaw_ray.storage.task_pages import checked_time, page_limit
 
 #: Ended tasks from which the averages are taken: the newest ones say how things are now.
@@ -95,7 +97,7 @@ def create_many(conn: sqlite3.Connection, rows: Iterable[TaskRow]) -> None:
     for row in rows:
         last = max(last + 1, row.seq) if row.seq == 0 else max(last, row.seq)
         numbered.append(row if row.seq else row._replace(seq=last))
-    conn.executemany(INSERT_TASK, numbered)
+    insert_many(conn, "tasks", TaskRow._fields, numbered)
 
 
 def find(conn: sqlite3.Connection, task_id: str) -> TaskRow | None:

@@ -11,6 +11,7 @@ import pytest
 from openclaw_ray.core.types import TaskState
 from openclaw_ray.storage import lookups, node_queries, restart, skills, task_queries
 from openclaw_ray.storage.batch import AttemptEnd, AttemptStart, Batch, NodeObservation, write
+from openclaw_ray.storage.bulk import ROWS_MIN
 from openclaw_ray.storage.database import Database
 from openclaw_ray.storage.rows import EventRow, attempt_row_of, node_row_of, row_of
 from openclaw_ray.storage.task_pages import TaskFilter, page
@@ -34,6 +35,14 @@ WHOLE = Batch(
     observe_nodes=[NodeObservation(0, 0, 0, 0, AT, "n1")], delete_nodes=["n1"], insert_code=[("d", b"")],
     insert_skills=[skills.skill_row_of(manifest("echo", "a"), AT, None, 1)],
     counters=[("f", "l", "1")], meta={"a": "b"},
+)  # fmt: skip
+MANY = [row_of(a_task(f"m{n}"), seq=10 + n) for n in range(ROWS_MIN)]
+MANY_LEASED = [attempt_row_of(an_attempt(10 + n, f"m{n}")) for n in range(ROWS_MIN)]
+BULK = Batch(
+    insert_tasks=MANY, update_tasks=[an_update(row) for row in MANY], end_tasks=[an_end(row) for row in MANY],
+    insert_attempts=MANY_LEASED, start_attempts=[AttemptStart(AT, row.token) for row in MANY_LEASED],
+    end_attempts=[AttemptEnd("lost", None, AT, None, None, None, None, None, row.token) for row in MANY_LEASED],
+    events=[EventRow(10 + n, AT, "x", row.task_id, None, None, None, None, 1) for n, row in enumerate(MANY)],
 )  # fmt: skip
 QUESTIONS: dict[str, Ask] = {
     **{f"page {wanted}": lambda c, w=wanted: page(c, w) for wanted in FILTERS},
@@ -65,11 +74,12 @@ QUESTIONS: dict[str, Ask] = {
     "code": lambda c: skills.code(c, "d"),
     "known": lambda c: lookups.known(c, ["t1"], ["k"]),
     "batch": lambda c: write(c, WHOLE),
+    "batch of many": lambda c: write(c, BULK),
     "restart": restart.load,
 }
 # What is small and wanted whole; CTE and table-valued functions are no tables.
 SMALL = "USING INDEX attempts_open"  # holds the open leases only
-ALLOWED = {"meta", "counters", "names", "one", "json_each"}
+ALLOWED = {"meta", "counters", "names", "one", "json_each", "j"}
 
 
 def plans(conn: sqlite3.Connection, ask: Ask) -> list[tuple[str, str]]:
