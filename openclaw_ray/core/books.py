@@ -1,8 +1,8 @@
 """The records and everything derived from them, with one rule that keeps them together.
 
 A record changes only between `open_*` and `close_*`: opening notes a copy for undo and takes the record out of every
-index, closing puts it back by what it says now. So an index can never disagree with its records, undo is the same move
-with the old copy, and `mirror()` can derive everything again to prove it.
+index that follows what may change, closing puts it back by what it says now. So an index can never disagree with its
+records, undo is the same move with the old copy, and `mirror()` can derive everything again to prove it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from openclaw_ray.core.types import TERMINAL_STATES, TaskState
 
 #: Shapes without a live task that are remembered for their run times; those idle longest are forgotten.
 IDLE_SHAPES_MAX = 256
+
+_PENDING = TaskState.PENDING
 
 
 class Books:
@@ -66,40 +68,69 @@ class Books:
         self.touched_tasks.setdefault(task.id, None)
         self.writes += 1
         self.tasks[task.id] = task
-        self.close_task(task)
+        self._index_task(task)
 
     def open_task(self, task: TaskRecord) -> None:
         """Before the first change to a record."""
         if task.id not in self.touched_tasks:
             self.touched_tasks[task.id] = task.copy()
         self.writes += 1
-        self._unindex_task(task)
+        self._unfile_task(task)
 
     def close_task(self, task: TaskRecord) -> None:
         """After the last change to a record; a task that has ended leaves memory."""
         if task.state in TERMINAL_STATES:
             self.tasks.pop(task.id, None)
+            self._leave_shape(task)
+            self.deadlines.clear(task.id)
         else:
-            self._index_task(task)
+            self._file_task(task)
+
+    def reshape_task(self, task: TaskRecord, needs: Needs) -> None:
+        """What an opened task asks is another thing now."""
+        self._leave_shape(task)
+        task.shape = self.shape(needs)
+        self._join_shape(task)
 
     def rouse_task(self, task: TaskRecord) -> None:
         """Backoff or `not_before` is over. Time alone did it, so it is neither written nor undone."""
-        self._unindex_task(task)
+        self._unfile_task(task)
         task.ready_at = task.due
         task.due = 0.0
         task.backing_off = False
-        self._index_task(task)
+        self._file_task(task)
 
     def _index_task(self, task: TaskRecord) -> None:
-        self.counts[task.state] += 1
+        self._join_shape(task)
+        if task.deadline:
+            self.deadlines.set(task.id, task.deadline)
+        self._file_task(task)
+
+    def _unindex_task(self, task: TaskRecord) -> None:
+        self._unfile_task(task)
+        self._leave_shape(task)
+        self.deadlines.clear(task.id)
+
+    def _join_shape(self, task: TaskRecord) -> None:
         shape = task.shape
         if shape is not None:
             shape.live += 1
-            self.idle.pop(shape.id, None)
-        if task.deadline:
-            self.deadlines.set(task.id, task.deadline)
-        if task.state is not TaskState.PENDING:
+            if shape.live == 1:
+                self.idle.pop(shape.id, None)
+
+    def _leave_shape(self, task: TaskRecord) -> None:
+        shape = task.shape
+        if shape is not None:
+            shape.live -= 1
+            if not shape.live:
+                self.idle[shape.id] = shape
+
+    def _file_task(self, task: TaskRecord) -> None:
+        """Into the indexes that follow its state: the counts, and where it waits."""
+        self.counts[task.state] += 1
+        if task.state is not _PENDING:
             return
+        shape = task.shape
         if task.blockers:
             for blocker in task.blockers:
                 self.dependents.setdefault(blocker, set()).add(task.id)
@@ -112,16 +143,11 @@ class Books:
             self.ready += 1
             self.changed_shapes.add(shape.id)
 
-    def _unindex_task(self, task: TaskRecord) -> None:
+    def _unfile_task(self, task: TaskRecord) -> None:
         self.counts[task.state] -= 1
-        shape = task.shape
-        if shape is not None:
-            shape.live -= 1
-            if not shape.live:
-                self.idle[shape.id] = shape
-        self.deadlines.clear(task.id)
-        if task.state is not TaskState.PENDING:
+        if task.state is not _PENDING:
             return
+        shape = task.shape
         if task.blockers:
             for blocker in task.blockers:
                 waiting = self.dependents[blocker]
@@ -189,10 +215,14 @@ class Books:
         self.leases[lease.token] = lease
         self._index_lease(lease)
 
-    def open_lease(self, lease: LeaseRecord) -> None:
-        """Before the first change to a lease."""
+    def note_lease(self, lease: LeaseRecord) -> None:
+        """Before a change that no index follows: its start, and why it is being stopped."""
         if lease.token not in self.touched_leases:
             self.touched_leases[lease.token] = lease.copy()
+
+    def open_lease(self, lease: LeaseRecord) -> None:
+        """Before the first change to a lease."""
+        self.note_lease(lease)
         self._unindex_lease(lease)
 
     def close_lease(self, lease: LeaseRecord) -> None:

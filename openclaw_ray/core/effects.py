@@ -12,7 +12,7 @@ from openclaw_ray.core.types import Outcome
 
 
 class Log(NamedTuple):
-    """Write one row of history."""
+    """Write one row of history that no other effect tells: a wait, a change, something of a node."""
 
     what: str
     task_id: str | None = None
@@ -23,18 +23,23 @@ class Log(NamedTuple):
 
 
 class InsertTask(NamedTuple):
-    """Store a new task with its document."""
+    """Store a new task with its document, and that it was submitted."""
 
     task: TaskRecord
     doc: Any
+    by: str | None
 
 
 class EndTask(NamedTuple):
-    """Store the end of a task; wake those who wait for it."""
+    """Store the end of a task, and what happened; wake those who wait for it."""
 
     task: TaskRecord
     result: Any
     error: Any
+    #: Where it ended, by whom, and why, for its history.
+    node_id: str | None
+    by: str | None
+    reason: str | None
 
 
 class ChangeTask(NamedTuple):
@@ -51,7 +56,7 @@ class DeleteTask(NamedTuple):
 
 
 class GrantLease(NamedTuple):
-    """Open an attempt and tell its node."""
+    """Open an attempt, store that its task is scheduled, and tell its node."""
 
     lease: LeaseRecord
     task: TaskRecord
@@ -64,10 +69,13 @@ class NoteStart(NamedTuple):
     at: float
     skill: str
     wait_s: float
+    by: str | None = None
+    #: Whether its task runs now: not so when it was cancelled before its start was heard.
+    runs: bool = True
 
 
 class CloseAttempt(NamedTuple):
-    """Store how an attempt ended."""
+    """Store how an attempt ended; its node owes nothing more for this token, and is owed nothing."""
 
     lease: LeaseRecord
     outcome: Outcome
@@ -86,18 +94,10 @@ class StopLease(NamedTuple):
     why: str
 
 
-class ForgetLease(NamedTuple):
-    """The node no longer owes anything for this token."""
-
-    node_id: str
-    token: int
-
-
-class Judge(NamedTuple):
-    """Answer a report: accepted, or stale and why."""
+class RefuseReport(NamedTuple):
+    """A report is stale: nothing of it counts, but that the attempt is over where its lease still lives."""
 
     token: int
-    accepted: bool
     why: str
 
 
@@ -143,5 +143,11 @@ STORED = (
 
 Effect = (
     Log | InsertTask | EndTask | ChangeTask | DeleteTask | GrantLease | NoteStart | CloseAttempt | StopLease
-    | ForgetLease | Judge | CountRetry | RefuseRow | SaveNode | DeleteNode | LoseNode
+    | RefuseReport | CountRetry | RefuseRow | SaveNode | DeleteNode | LoseNode
 )  # fmt: skip
+
+
+def refusal(effects: list[Effect]) -> RefuseReport | None:
+    """Why a report was stale, None when it was accepted: the first effect of a report says so."""
+    first = effects[0] if effects else None
+    return first if isinstance(first, RefuseReport) else None

@@ -84,6 +84,7 @@ class AttemptEnded(NamedTuple):
     node_caused: bool = False
     result: Doc = None
     error: Doc = None
+    #: Exit status, signal, peak memory in bytes, last output.
     evidence: Doc = None
 
 

@@ -11,7 +11,7 @@ from heapq import heapify, heappop, heappush
 
 from openclaw_ray.core import events as ev
 from openclaw_ray.core.books import Books
-from openclaw_ray.core.effects import Effect, GrantLease, Log, RefuseRow
+from openclaw_ray.core.effects import Effect, GrantLease, RefuseRow
 from openclaw_ray.core.records import LeaseRecord, NodeRecord, Order, Rules, Shape, TaskRecord
 from openclaw_ray.core.seats import may_queue
 from openclaw_ray.core.tasks import ask_stop, deadline_passed
@@ -149,7 +149,7 @@ def lease(books: Books, task: TaskRecord, node: NodeRecord, seated: bool, now: N
         rank=task.rank,
     )  # fmt: skip
     books.add_lease(granted)
-    return [GrantLease(granted, task), Log("scheduled", task.id, task.attempt, node.id)]
+    return [GrantLease(granted, task)]
 
 
 def recalled(books: Books, event: ev.Recalled, now: Now, rules: Rules) -> list[Effect]:

@@ -33,6 +33,15 @@ class Needs:
     revision: str | None = None
     #: Interactive: goes ahead of everything else that a node has not started.
     urgent: bool = False
+    #: Worked out once: needs are the key of every look-up of a shape.
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        fields = (self.runs, self.skills, self.optional, self.resources, self.tags, self.affinity)
+        object.__setattr__(self, "_hash", hash((fields, self.strategy, self.revision, self.urgent)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 class Shape:

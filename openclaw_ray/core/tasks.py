@@ -18,12 +18,11 @@ from openclaw_ray.core.effects import (
     DeleteTask,
     Effect,
     EndTask,
-    ForgetLease,
     GrantLease,
     InsertTask,
-    Judge,
     Log,
     NoteStart,
+    RefuseReport,
     StopLease,
 )
 from openclaw_ray.core.records import LeaseRecord, Rules, TaskRecord, rank_of
@@ -64,7 +63,7 @@ def submitted(books: Books, event: ev.TaskSubmitted, now: Now, rules: Rules) -> 
     )
     books.next_seq += 1
     books.add_task(task)
-    effects: list[Effect] = [InsertTask(task, event.doc), Log("submitted", task.id, 0, None, event.by)]
+    effects: list[Effect] = [InsertTask(task, event.doc, event.by)]
     if failed_upstream is not None:
         effects += finish(books, task, TaskCause.UPSTREAM_FAILED, now, None, _upstream_error(failed_upstream))
     return effects
@@ -74,28 +73,23 @@ def started(books: Books, event: ev.AttemptStarted, now: Now, rules: Rules) -> l
     """The agent started an attempt; its own clock says when."""
     lease, refusal = _current(books, event)
     if lease is None:
-        return [Judge(event.token, accepted=False, why=refusal)]
-    judged: list[Effect] = [Judge(event.token, accepted=True, why="")]
+        return [RefuseReport(event.token, refusal)]
     if lease.started_at:
-        return judged
-    judged += _note_start(books, lease, event.at, now)
+        return []
+    effects = _note_start(books, lease, _task_under(books, lease), event.at, now)
     seat_started(books, lease)  # what runs holds room; what has ended by now would only give it back
-    return judged
+    return effects
 
 
-def _note_start(books: Books, lease: LeaseRecord, at: float, now: Now) -> list[Effect]:
+def _note_start(books: Books, lease: LeaseRecord, task: TaskRecord | None, at: float, now: Now) -> list[Effect]:
     """The attempt runs since `at`, as its agent says; a recall came too late."""
-    books.open_lease(lease)
+    books.note_lease(lease)
     lease.started_at = _clamp(at, lease.leased_at, now)
     if lease.stopping == "recall":
         lease.stopping = ""
-    books.close_lease(lease)
-    task = _task_under(books, lease)
     if task is None:  # cancelled meanwhile: the lease is being stopped
-        effects: list[Effect] = [NoteStart(lease, lease.started_at, lease.skill, lease.started_at - lease.leased_at)]
-    else:
-        effects = _run(books, task, lease, by=None)
-    return effects
+        return [NoteStart(lease, lease.started_at, lease.skill, lease.started_at - lease.leased_at, runs=False)]
+    return [_run(books, task, lease, by=None)]
 
 
 def _clamp(at: float, earliest: float, now: Now) -> float:
@@ -109,28 +103,25 @@ def _task_under(books: Books, lease: LeaseRecord) -> TaskRecord | None:
     return task if task is not None and task.token == lease.token else None
 
 
-def _run(books: Books, task: TaskRecord, lease: LeaseRecord, by: str | None) -> list[Effect]:
+def _run(books: Books, task: TaskRecord, lease: LeaseRecord, by: str | None) -> NoteStart:
+    after = task_after(task.state, TaskCause.STARTED)
     books.open_task(task)
-    task.state = task_after(task.state, TaskCause.STARTED)
+    task.state = after
     task.started_at = lease.started_at
     books.close_task(task)
     wait_s = max(0.0, lease.started_at - max(task.submitted_at, task.ready_at))
-    return [
-        NoteStart(lease, lease.started_at, task.skill, wait_s),
-        Log("running", task.id, lease.attempt, lease.node_id, by),
-    ]
+    return NoteStart(lease, lease.started_at, task.skill, wait_s, by)
 
 
 def ended(books: Books, event: ev.AttemptEnded, now: Now, rules: Rules) -> list[Effect]:
     """The agent says how an attempt ended: room is free, and the task completes, waits again or ends."""
     lease, refusal = _current(books, event)
     if lease is None:
-        return [Judge(event.token, accepted=False, why=refusal)]
+        return [RefuseReport(event.token, refusal)]
     task = _task_under(books, lease)
-    effects: list[Effect] = [Judge(event.token, accepted=task is not None, why="" if task else "task ended")]
-    ran = event.outcome not in (Outcome.RELEASED, Outcome.LOST)
-    if ran and not lease.started_at and (task is not None or event.started_at):
-        effects += _note_start(books, lease, event.started_at, now)
+    effects: list[Effect] = [] if task is not None else [RefuseReport(event.token, "task ended")]
+    if not lease.started_at and (task is not None or event.started_at) and event.outcome not in _NEVER_RAN:
+        effects += _note_start(books, lease, task, event.started_at, now)
     if task is None:
         # The task ended under it (cancelled, deadline): only the room matters now.
         outcome = Outcome.CANCELLED if event.outcome is not Outcome.LOST else Outcome.LOST
@@ -140,6 +131,10 @@ def ended(books: Books, event: ev.AttemptEnded, now: Now, rules: Rules) -> list[
     effects += close(books, lease, event.outcome, event, now)
     effects += settle_task(books, task, event, now, rules)
     return effects
+
+
+#: Outcomes that say nothing of a start: it was not begun, or nobody knows.
+_NEVER_RAN = (Outcome.RELEASED, Outcome.LOST)
 
 
 def settle_task(books: Books, task: TaskRecord, event: ev.AttemptEnded, now: Now, rules: Rules) -> list[Effect]:
@@ -250,7 +245,7 @@ def _end(
     task.completed_at = max(now.wall, task.started_at, task.submitted_at)
     books.close_task(task)
     reason = str(error.get("kind")) if isinstance(error, dict) else None
-    return [EndTask(task, result, error), Log(after.value, task.id, task.attempt or None, node_id, by, reason)]
+    return [EndTask(task, result, error, node_id, by, reason)]
 
 
 def _unblock(books: Books, task: TaskRecord, upstream_id: str, now: Now) -> None:
@@ -277,7 +272,7 @@ def close(books: Books, lease: LeaseRecord, outcome: Outcome, event: ev.AttemptE
     if node is None:
         return effects
     books.open_node(node)
-    if lease.started_at and outcome not in (Outcome.LOST, Outcome.RELEASED):
+    if lease.started_at and outcome not in _NEVER_RAN:
         total = node.successful + node.failed
         node.mean_run_s = (node.mean_run_s * total + event.run_s) / (total + 1)
         if outcome is Outcome.COMPLETED:
@@ -286,7 +281,6 @@ def close(books: Books, lease: LeaseRecord, outcome: Outcome, event: ev.AttemptE
             node.failed += 1
     if lease.seated:
         promote(books, node)
-    effects.append(ForgetLease(node.id, lease.token))
     return effects
 
 
@@ -365,7 +359,7 @@ def edited(books: Books, event: ev.TaskEdited, now: Now, rules: Rules) -> list[E
         task.rank += (event.priority - task.priority) * rules.aging_s
         task.priority = event.priority
     if event.needs is not None:
-        task.shape = books.shape(event.needs)
+        books.reshape_task(task, event.needs)
     books.close_task(task)
     changed = sorted({*event.columns, *(["priority"] if event.priority is not None else [])})
     effects: list[Effect] = [Log("changed", task.id, None, None, event.by, ", ".join(changed))]
@@ -450,7 +444,7 @@ def _start_by_hand(books: Books, task: TaskRecord, event: ev.TaskMovedByHand, no
     task.by_hand, task.scheduled_at, task.due, task.backing_off = True, now.wall, 0.0, False
     books.close_task(task)
     books.add_lease(lease)
-    return [GrantLease(lease, task), *_run(books, task, lease, event.by or "hand")]
+    return [GrantLease(lease, task), _run(books, task, lease, event.by or "hand")]
 
 
 def removed(books: Books, event: ev.TaskRemoved, now: Now, rules: Rules) -> list[Effect]:

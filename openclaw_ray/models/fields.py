@@ -160,7 +160,13 @@ def instant(value: object) -> datetime:
 @lru_cache(maxsize=4096)  # the tasks of one batch share their times
 def iso(at_s: float) -> str:
     """Seconds since 1970 as ISO-8601 UTC text with microseconds, as it stands in the database."""
-    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="microseconds")
+    second, micro = divmod(round(at_s * 1_000_000), 1_000_000)
+    return f"{_iso_second(second)}.{micro:06d}+00:00"
+
+
+@lru_cache(maxsize=1024)
+def _iso_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
 
 
 def from_iso(text: str) -> float:

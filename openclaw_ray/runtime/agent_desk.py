@@ -264,7 +264,8 @@ class AgentDesk:
         self._note_progress(request)
         outbox.has([s.token for s in request.starts])
         accepted, stale = await office.commit.run(lambda turn: self._report(turn, request))
-        outbox.forget([*accepted, *stale])
+        for token in (*accepted, *stale):
+            outbox.forget(token)
         return ReportReply.model_construct(
             register_again=False, accepted=accepted, stale=stale, version=office.commit.version
         )
@@ -272,12 +273,15 @@ class AgentDesk:
     def _report(self, turn: Turn, request: ReportRequest) -> tuple[list[int], list[int]]:
         accepted: list[int] = []
         stale: list[int] = []
+        leases = turn.state.leases
         for outcome in request.outcomes:
-            lease = turn.state.leases.get(outcome.token)
+            lease = leases.get(outcome.token)
             effects = turn.apply(_ended(outcome, request.node_id, request.incarnation))
-            ok = any(isinstance(e, fx.Judge) and e.accepted for e in effects)
-            (accepted if ok else stale).append(outcome.token)
-            if ok and lease is not None and lease.needs is not None and outcome.outcome is Outcome.COMPLETED:
+            if lease is None or fx.refusal(effects) is not None:
+                stale.append(outcome.token)
+                continue
+            accepted.append(outcome.token)
+            if lease.needs is not None and outcome.outcome is Outcome.COMPLETED:
                 turn.state.observe_run(lease.needs, outcome.run_s)
         over = {o.token for o in request.outcomes}  # an outcome carries its own start
         for start in request.starts:
@@ -339,26 +343,12 @@ class AgentDesk:
         return {"gone": True}
 
 
-def _ended(outcome: OutcomeMessage, node_id: str, incarnation: int) -> ev.AttemptEnded:
+def _ended(said: OutcomeMessage, node_id: str, incarnation: int) -> ev.AttemptEnded:
+    evidence = (said.exit_status, said.signal, said.peak_memory, said.log_tail)
     return ev.AttemptEnded(
-        token=outcome.token,
-        node_id=node_id,
-        incarnation=incarnation,
-        outcome=outcome.outcome,
-        started_at=outcome.started_at,
-        ended_at=outcome.ended_at,
-        run_s=outcome.run_s,
-        permanent=outcome.permanent,
-        node_caused=outcome.node_caused,
-        result=outcome.result,
-        error=outcome.error,
-        evidence={
-            "exit_status": outcome.exit_status,
-            "signal": outcome.signal,
-            "peak_memory": outcome.peak_memory,
-            "log_tail": outcome.log_tail,
-        },
-    )
+        said.token, node_id, incarnation, said.outcome, said.started_at, said.ended_at, said.run_s, said.permanent,
+        said.node_caused, said.result, said.error, evidence,
+    )  # fmt: skip
 
 
 def _doc(request: RegisterRequest, wall: float) -> NodeDoc:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 from openclaw_ray.core.limits import NESTING_MAX, PARAMS_BYTES_MAX
 from openclaw_ray.core.records import TaskRecord
@@ -17,6 +17,13 @@ from openclaw_ray.protocol import SubmitRequest
 from openclaw_ray.storage.rows import TaskRow
 
 _NO_PARAMS = "{}"
+
+#: Columns in which the tasks of one draft differ, in the order of `Draft.row`.
+_OWN_COLUMNS = (
+    "task_id", "name", "status", "assigned_node", "submitted_at", "scheduled_at", "parameters", "created_at", "key",
+    "spec_sha256", "attempt", "version", "seq", "token", "seated",
+)  # fmt: skip
+_OWN_AT = tuple(TaskRow._fields.index(column) for column in _OWN_COLUMNS)
 
 
 class Draft:
@@ -33,21 +40,68 @@ class Draft:
         self._before_key = [text for name, text in items if name < "key"]
         self._between = [text for name, text in items if "key" < name < "params"]
         self._after_params = [text for name, text in items if name > "params"]
-        self.required_skills = dumps(spec.required_skills)
-        self.optional_skills = dumps(spec.optional_skills)
-        self.affinity_tags = dumps(spec.affinity_tags)
-        self.required_tags = dumps(spec.required_tags)
-        self.metadata = dumps(spec.metadata)
-        self._resources: str | None = None
-        self.after = dumps(spec.after)
-        self.not_before = iso(spec.not_before.timestamp()) if spec.not_before else None
-        self.deadline = iso(spec.deadline.timestamp()) if spec.deadline else None
+        #: The row of one of its tasks; the others differ from it in `_OWN_COLUMNS`.
+        self._model: TaskRow | None = None
 
-    def resources_of(self, task: TaskRecord) -> str:
-        """What the task asks, with what its type and its skill imply at this moment: a restart reads it as it is."""
-        if self._resources is None:
-            self._resources = dumps(amounts_of(task.shape.needs.resources) if task.shape else self.spec.resources)
-        return self._resources
+    def row(self, task: TaskRecord, intake: Intake) -> TaskRow:
+        """The row of a new task, which may have been leased in the same breath."""
+        if self._model is None:
+            self._model = self._model_of(task)
+        submitted = iso(task.submitted_at)
+        own = (
+            task.id,
+            self._model.name or task.id,
+            task.state.value,
+            task.node_id,
+            submitted,
+            iso(task.scheduled_at) if task.scheduled_at else None,
+            intake.params,
+            submitted,
+            intake.key,
+            intake.sha256,
+            task.attempt,
+            task.version,
+            task.seq,
+            task.token,
+            int(task.seated),
+        )
+        values = list(self._model)
+        for at, value in zip(_OWN_AT, own, strict=True):
+            values[at] = value
+        return TaskRow._make(values)
+
+    def _model_of(self, task: TaskRecord) -> TaskRow:
+        spec = self.spec
+        # What the task asks, with what its type and skill imply at this moment: a restart reads it as it is.
+        asks = amounts_of(task.shape.needs.resources) if task.shape else spec.resources
+        shared = {
+            "task_type": spec.task_type.value,
+            "name": spec.name or spec.runs or "",
+            "description": spec.description,
+            "required_skills": dumps(spec.required_skills),
+            "optional_skills": dumps(spec.optional_skills),
+            "priority": task.priority,
+            "timeout": spec.timeout,
+            "retry_count": 0,
+            "max_retries": task.max_retries,
+            "user_id": self.user_id,
+            "affinity_tags": dumps(spec.affinity_tags),
+            "metadata": dumps(spec.metadata),
+            "skill": spec.runs,
+            "group_name": spec.group,
+            "not_before": iso(spec.not_before.timestamp()) if spec.not_before else None,
+            "deadline": iso(spec.deadline.timestamp()) if spec.deadline else None,
+            "lost_count": 0,
+            "max_lost": task.max_lost,
+            "retry_of": spec.retry_of,
+            "required_tags": dumps(spec.required_tags),
+            "strategy": spec.strategy,
+            "resources": dumps(asks),
+            "after": dumps(spec.after),
+            "revision": spec.revision,
+            "by_hand": 0,
+        }
+        return TaskRow._make(shared.get(column) for column in TaskRow._fields)
 
     def sha256(self, params: str, key: str | None) -> str:
         """Digest of the canonical spec with these parameters and this key; equals `digest(spec.canonical())`."""
@@ -122,56 +176,3 @@ def checked_text(text: str, at: str, bytes_max: int = PARAMS_BYTES_MAX) -> str:
 
 def _refuse_constant(word: str) -> NoReturn:
     raise InvalidParams(f"{word} has no JSON form", limit="finite numbers")
-
-
-def task_row(task: TaskRecord, intake: Intake) -> TaskRow:
-    """The row of a new task, which may have been leased in the same breath."""
-    draft = intake.draft
-    spec: Any = draft.spec
-    submitted = iso(task.submitted_at)
-    return TaskRow(
-        task_id=task.id,
-        task_type=spec.task_type.value,
-        name=spec.name or spec.runs or task.id,
-        description=spec.description,
-        required_skills=draft.required_skills,
-        optional_skills=draft.optional_skills,
-        status=task.state.value,
-        priority=task.priority,
-        assigned_node=task.node_id,
-        submitted_at=submitted,
-        scheduled_at=iso(task.scheduled_at) if task.scheduled_at else None,
-        started_at=None,
-        completed_at=None,
-        parameters=intake.params,
-        timeout=spec.timeout,
-        retry_count=0,
-        max_retries=task.max_retries,
-        user_id=draft.user_id,
-        affinity_tags=draft.affinity_tags,
-        result=None,
-        error=None,
-        metadata=draft.metadata,
-        created_at=submitted,
-        skill=spec.runs,
-        key=intake.key,
-        group_name=spec.group,
-        not_before=draft.not_before,
-        deadline=draft.deadline,
-        spec_sha256=intake.sha256,
-        attempt=task.attempt,
-        lost_count=0,
-        max_lost=task.max_lost,
-        retry_of=spec.retry_of,
-        required_tags=draft.required_tags,
-        strategy=spec.strategy,
-        version=task.version,
-        resources=draft.resources_of(task),
-        after=draft.after,
-        revision=spec.revision,
-        retry_at=None,
-        seq=task.seq,
-        token=task.token,
-        seated=int(task.seated),
-        by_hand=0,
-    )

@@ -12,14 +12,22 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from openclaw_ray.core import effects as fx
-from openclaw_ray.core.records import NodeRecord, TaskRecord
+from openclaw_ray.core.records import LeaseRecord, NodeRecord, TaskRecord
 from openclaw_ray.core.state import ClusterState
 from openclaw_ray.core.types import TERMINAL_STATES, Now, Outcome, TaskState
 from openclaw_ray.metrics import Meter
 from openclaw_ray.models.door import dumps
 from openclaw_ray.models.fields import amounts_of, iso
-from openclaw_ray.runtime.intake import Intake, task_row
-from openclaw_ray.storage.batch import AttemptEnd, AttemptStart, Batch, NodeObservation, TaskEnd, TaskUpdate
+from openclaw_ray.runtime.intake import Intake
+from openclaw_ray.storage.batch import (
+    NO_EVIDENCE,
+    AttemptEnd,
+    AttemptStart,
+    Batch,
+    NodeObservation,
+    TaskEnd,
+    TaskUpdate,
+)
 from openclaw_ray.storage.lookups import Known
 from openclaw_ray.storage.rows import AttemptRow, EventRow, NodeRow, SkillRow
 
@@ -54,10 +62,11 @@ class NodeDoc:
 class Signals:
     """Whom a committed batch wakes."""
 
-    grants: list[fx.GrantLease] = field(default_factory=list)
+    grants: list[LeaseRecord] = field(default_factory=list)
     stops: list[fx.StopLease] = field(default_factory=list)
-    forgotten: list[fx.ForgetLease] = field(default_factory=list)
-    ended: list[fx.EndTask] = field(default_factory=list)
+    closed: list[LeaseRecord] = field(default_factory=list)
+    #: Task, result and error as JSON text.
+    ended: list[tuple[TaskRecord, str | None, str | None]] = field(default_factory=list)
     accepted: list[tuple[str, Intake]] = field(default_factory=list)
     skills: bool = False
 
@@ -106,12 +115,8 @@ class Ledger:
     def record(self, effects: list[fx.Effect], version: int, now: Now) -> None:
         """Turn the effects of one event into rows, counts and signals."""
         self._now = now
-        at = iso(now.wall)
         for effect in effects:
-            if isinstance(effect, fx.Log):
-                self._log(effect, at, version)
-            else:
-                _RECORDERS[type(effect)](self, effect, version)
+            _RECORDERS[type(effect)](self, effect, version)
 
     def put_skill(self, row: SkillRow, code: tuple[str, bytes] | None) -> None:
         """Store a registration."""
@@ -128,7 +133,7 @@ class Ledger:
             if task is not None:
                 task.version = state.version
                 if self._inserted.get(task_id) != _stamp(task):
-                    self.batch.update_tasks.append(_update_of(task))
+                    self.batch.update_tasks.append(TaskUpdate(*_live_columns(task), task_id))
         for node_id in books.touched_nodes:
             node = books.nodes.get(node_id)
             if node is not None:
@@ -205,32 +210,36 @@ class Ledger:
 
     # -- effects ---------------------------------------------------------------------------------------------------
 
-    def _log(self, e: fx.Log, at: str, version: int) -> None:
-        self.batch.events.append(
-            EventRow(self.next_event, at, e.what, e.task_id, e.attempt, e.node_id, e.by, e.reason, version)
-        )
+    def _event(self, version: int, what: str, *about: Any) -> None:
+        """One row of history; `about` is what follows in `EventRow`: task, attempt, node, by whom, why."""
+        self.batch.events.append(EventRow(self.next_event, iso(self._now.wall), what, *about, version))
         self.next_event += 1
+
+    def _log(self, e: fx.Log, version: int) -> None:
+        self._event(version, *e)
 
     def _insert_task(self, e: fx.InsertTask, version: int) -> None:
         task, intake = e.task, e.doc
         task.version = version
         self._inserted[task.id] = _stamp(task)
-        row = task_row(task, intake)
+        row = intake.draft.row(task, intake)
         if task.state in TERMINAL_STATES:  # because of an upstream task, in this very event: its end is written too
             row = row._replace(status=TaskState.PENDING.value)
         self.batch.insert_tasks.append(row)
+        self._event(version, "submitted", task.id, 0, None, e.by, None)
         self.signals.accepted.append((task.id, intake))
         self.meter.inc("tasks_submitted_total", (intake.spec.runs or "",))
 
     def _end_task(self, e: fx.EndTask, version: int) -> None:
         task = e.task
         task.version = version
+        state = task.state.value
         error = dumps(e.error) if e.error is not None else None
-        u = _update_of(task)
-        self.batch.end_tasks.append(TaskEnd(*u[:-1], e.result, error, task.id))
-        self.signals.ended.append(e._replace(error=error))
-        self.finished[task.state.value] += 1
-        self.meter.inc("tasks_finished_total", (task.skill, task.state.value))
+        self.batch.end_tasks.append(TaskEnd(*_live_columns(task), e.result, error, task.id))
+        self.signals.ended.append((task, e.result, error))
+        self.finished[state] += 1
+        self.meter.inc("tasks_finished_total", (task.skill, state))
+        self._event(version, state, task.id, task.attempt or None, e.node_id, e.by, e.reason)
 
     def _change_task(self, e: fx.ChangeTask, version: int) -> None:
         self.batch.change_tasks.append((e.task_id, {**e.columns, "version": version}))
@@ -262,41 +271,39 @@ class Ledger:
             )
         )
         if lease.node_id and not e.task.by_hand:
-            self.signals.grants.append(e)
+            self.signals.grants.append(lease)
+            self._event(version, "scheduled", lease.task_id, lease.attempt, lease.node_id, None, None)
 
     def _note_start(self, e: fx.NoteStart, version: int) -> None:
-        self._starts[e.lease.token] = AttemptStart(iso(e.at), e.lease.token)
+        lease = e.lease
+        self._starts[lease.token] = AttemptStart(iso(e.at), lease.token)
         self.meter.observe("task_wait_seconds", (e.skill,), e.wait_s)
+        if e.runs:
+            self._event(version, "running", lease.task_id, lease.attempt, lease.node_id, e.by, None)
 
     def _close(self, e: fx.CloseAttempt, version: int) -> None:
-        lease, more = e.lease, e.evidence or {}
+        lease, outcome = e.lease, e.outcome.value
         self._starts.pop(lease.token, None)  # its end says when it started as well
         self.batch.end_attempts.append(
             AttemptEnd(
-                e.outcome.value,
+                outcome,
                 iso(lease.started_at) if lease.started_at else None,
                 iso(e.ended_at),
                 dumps(e.error) if e.error is not None else None,
-                more.get("exit_status"),
-                more.get("signal"),
-                more.get("peak_memory"),
-                more.get("log_tail"),
+                *(e.evidence or NO_EVIDENCE),
                 lease.token,
             )
         )
-        self.meter.inc("task_attempts_total", (e.skill, e.outcome.value))
+        self.signals.closed.append(lease)
+        self.meter.inc("task_attempts_total", (e.skill, outcome))
         if lease.started_at and e.outcome not in (Outcome.LOST, Outcome.RELEASED):
-            self.meter.observe("task_run_seconds", (e.skill, e.outcome.value), e.run_s)
+            self.meter.observe("task_run_seconds", (e.skill, outcome), e.run_s)
 
     def _stop(self, e: fx.StopLease, version: int) -> None:
         self.signals.stops.append(e)
 
-    def _forget(self, e: fx.ForgetLease, version: int) -> None:
-        self.signals.forgotten.append(e)
-
-    def _judge(self, e: fx.Judge, version: int) -> None:
-        if not e.accepted:
-            self.meter.inc("stale_reports_total", (_STALE_KINDS.get(e.why, "other"),))
+    def _refuse(self, e: fx.RefuseReport, version: int) -> None:
+        self.meter.inc("stale_reports_total", (_STALE_KINDS.get(e.why, "other"),))
 
     def _retry(self, e: fx.CountRetry, version: int) -> None:
         self.meter.inc("task_retries_total", (e.skill, e.reason))
@@ -367,6 +374,7 @@ class Ledger:
 
 
 _RECORDERS: dict[type, Any] = {
+    fx.Log: Ledger._log,
     fx.InsertTask: Ledger._insert_task,
     fx.EndTask: Ledger._end_task,
     fx.ChangeTask: Ledger._change_task,
@@ -375,8 +383,7 @@ _RECORDERS: dict[type, Any] = {
     fx.NoteStart: Ledger._note_start,
     fx.CloseAttempt: Ledger._close,
     fx.StopLease: Ledger._stop,
-    fx.ForgetLease: Ledger._forget,
-    fx.Judge: Ledger._judge,
+    fx.RefuseReport: Ledger._refuse,
     fx.CountRetry: Ledger._retry,
     fx.RefuseRow: Ledger._row,
     fx.SaveNode: Ledger._save_node,
@@ -397,8 +404,9 @@ def _stamp(task: TaskRecord) -> int:
     return hash((task.state, task.attempt, task.priority))
 
 
-def _update_of(task: TaskRecord) -> TaskUpdate:
-    return TaskUpdate(
+def _live_columns(task: TaskRecord) -> tuple[Any, ...]:
+    """What of a task's row changes while it lives: the columns of `TaskUpdate` but its id."""
+    return (
         task.state.value,
         task.priority,
         task.node_id,
@@ -413,5 +421,4 @@ def _update_of(task: TaskRecord) -> TaskUpdate:
         task.token,
         int(task.seated),
         int(task.by_hand),
-        task.id,
     )

@@ -37,11 +37,10 @@ class Outbox:
         self.told.discard(token)
         self._wake.set()
 
-    def forget(self, tokens: Iterable[int]) -> None:
-        """The agent reported them, or they ended here: nothing is owed any more."""
-        for token in tokens:
-            self.leases.pop(token, None)
-            self.stops.pop(token, None)
+    def forget(self, token: int) -> None:
+        """The agent reported it, or it ended here: nothing is owed any more."""
+        self.leases.pop(token, None)
+        if self.stops.pop(token, None) is not None:
             self.told.discard(token)
 
     def has(self, tokens: Iterable[int]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from openclaw_ray.core.effects import EndTask
+from openclaw_ray.core.records import TaskRecord
 from openclaw_ray.models.fields import iso
 from openclaw_ray.protocol import EndedTask
 from openclaw_ray.runtime import registry
@@ -32,14 +32,15 @@ def _remember_params(office: Office, signals: Signals) -> None:
 
 
 def _tell_agents(office: Office, signals: Signals) -> None:
-    for forgotten in signals.forgotten:
-        outbox = office.outboxes.get(forgotten.node_id)
+    for closed in signals.closed:
+        outbox = office.outboxes.get(closed.node_id or "")
         if outbox is not None:
-            outbox.forget([forgotten.token])
-    for grant in signals.grants:
-        outbox = office.outboxes.get(grant.lease.node_id or "")
-        if outbox is not None and grant.lease.token in office.state.leases:
-            outbox.grant(grant.lease.token)
+            outbox.forget(closed.token)
+    leases = office.state.leases
+    for granted in signals.grants:
+        outbox = office.outboxes.get(granted.node_id or "")
+        if outbox is not None and granted.token in leases:
+            outbox.grant(granted.token)
     for stop in signals.stops:
         outbox = office.outboxes.get(stop.node_id)
         if outbox is not None:
@@ -47,20 +48,19 @@ def _tell_agents(office: Office, signals: Signals) -> None:
 
 
 def _tell_clients(office: Office, signals: Signals) -> None:
-    for ended in signals.ended:
-        office.params.drop(ended.task.id)
-        office.progress.pop(ended.task.id, None)
-        if office.sessions.awaited(ended.task.id):
-            office.sessions.ended(_ended_task(ended))
+    for task, result, error in signals.ended:
+        office.params.drop(task.id)
+        office.progress.pop(task.id, None)
+        if office.sessions.awaited(task.id):
+            office.sessions.ended(_ended_task(task, result, error))
 
 
-def _ended_task(ended: EndTask) -> EndedTask:
-    task = ended.task
+def _ended_task(task: TaskRecord, result: str | None, error: str | None) -> EndedTask:
     return EndedTask(
         task_id=task.id,
         status=task.state.value,
-        result=ended.result,
-        error=ended.error,
+        result=result,
+        error=error,
         attempt=task.attempt,
         retries=task.retries,
         lost=task.lost,

@@ -79,6 +79,10 @@ class AttemptEnd(NamedTuple):
     token: int
 
 
+#: exit_status, signal, peak_memory, log_tail of an attempt that left none of them.
+NO_EVIDENCE = (None, None, None, None)
+
+
 class NodeObservation(NamedTuple):
     """What a heartbeat says: no version, no event."""
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from openclaw_ray.storage.node_queries import every_node
 from openclaw_ray.storage.rows import NodeRow, SkillRow
-from openclaw_ray.storage.sql import quoted
 from openclaw_ray.storage.skills import find as find_skill
+from openclaw_ray.storage.sql import quoted
 from openclaw_ray.storage.task_queries import count_by_status
 
 

@@ -8,13 +8,13 @@ import pytest
 
 from openclaw_ray.core import events as ev
 from openclaw_ray.core.books import IDLE_SHAPES_MAX
-from openclaw_ray.core.effects import Effect, Log
+from openclaw_ray.core.effects import Effect
 from openclaw_ray.core.records import LeaseRecord, Needs, NodeRecord, TaskRecord
 from openclaw_ray.core.resources import Resources
 from openclaw_ray.core.state import ClusterState
 from openclaw_ray.core.types import NodeStatus, Outcome, TaskState
 from openclaw_ray.errors import OpenClawError
-from tests.support.cluster_builder import Cluster, needs, only, planner_of, snapshot
+from tests.support.cluster_builder import Cluster, happened, needs, planner_of, snapshot
 
 SHAPES: list[Needs | None] = [
     needs("a"),
@@ -191,7 +191,7 @@ def test_every_invariant_holds_after_every_step_and_undo_brings_back_the_last_co
             state.check_invariants()
             assert snapshot(state) == committed
             undone += 1
-    ended = {e.what for e in walk.c.history if isinstance(e, Log)}
+    ended = set(happened(walk.c.history))
     assert undone
     assert walk.refused
     assert {"completed", "cancelled", "pending", "running", "scheduled"} <= ended
@@ -336,7 +336,7 @@ def test_an_undone_deadline_comes_again() -> None:
     c.state.settle()
     for _ in range(200):
         c.wall += 5
-        assert only(c.apply(ev.Ticked()), Log)[0].what == "timeout"
+        assert happened(c.apply(ev.Ticked())) == ["timeout"]
         c.state.undo()
         c.state.check_invariants()
     assert len(c.state.books.deadlines) < 200

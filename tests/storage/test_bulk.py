@@ -29,7 +29,7 @@ SHAPES: dict[str, Column] = {
     "text that looks like a number": lambda i: str(i),
     "quotes and line ends": lambda i: "'\\\"\n\u2028" + str(i),
     "any language": lambda i: f"测试天气查询 \U0001f600 {i}",
-    "json inside": lambda i: '{"a": "\\u0000", "n": %d}' % i,
+    "json inside": lambda i: '{"a": "\\u0000", "n": ' + f"{i}}}",
     "a NUL": lambda i: f"a\0{i}",
     "almost counted": lambda i: i if i < N - 1 else 2**62,
     "zeros and ones": lambda i: i % 2,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from openclaw_ray.core import events as ev
-from openclaw_ray.core.effects import Effect, GrantLease, Judge, RefuseRow
+from openclaw_ray.core.effects import Effect, EndTask, GrantLease, InsertTask, Log, NoteStart, RefuseReport, RefuseRow
 from openclaw_ray.core.placement import Candidate, Demand, Planner
 from openclaw_ray.core.records import LeaseRecord, Needs, NodeRecord, Rules, TaskRecord
 from openclaw_ray.core.resources import NOTHING, Resources, Room
@@ -146,16 +146,31 @@ class Cluster:
 
 def accepted(effects: list[Effect]) -> bool:
     """The verdict on a report."""
-    (verdict,) = [e for e in effects if isinstance(e, Judge)]
-    return verdict.accepted
+    return not any(isinstance(e, RefuseReport) for e in effects)
 
 
 def why_stale(effects: list[Effect]) -> str:
     """Why a report was not accepted; then nothing else happened."""
     (verdict,) = effects
-    assert isinstance(verdict, Judge)
-    assert not verdict.accepted
+    assert isinstance(verdict, RefuseReport)
     return verdict.why
+
+
+def happened(effects: list[Effect]) -> list[str]:
+    """The history that effects write, in words."""
+    words: list[str] = []
+    for e in effects:
+        if isinstance(e, Log):
+            words.append(e.what)
+        elif isinstance(e, InsertTask):
+            words.append("submitted")
+        elif isinstance(e, GrantLease):
+            words.append("scheduled")
+        elif isinstance(e, NoteStart) and e.runs:
+            words.append("running")
+        elif isinstance(e, EndTask):
+            words.append(e.task.state.value)
+    return words
 
 
 def only(effects: list[Effect], kind: type) -> list[Any]:
