@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutErro
 from openclaw_ray.core.resources import CPU, GPU, MEMORY, MILLI
 from openclaw_ray.errors import Unavailable
 from openclaw_ray.runtime.ports import ExecutorDied
+from openclaw_ray.skills.bundle import pack_entries, pack_orders, unpack_entries, unpack_orders
 from openclaw_ray.skills.executor import ExecutorLoop
 from openclaw_ray.skills.marker import FILE_NAME
 
@@ -35,16 +35,16 @@ class Executor:
         return self._loop is not None
 
     async def feed(self, items: str) -> None:
-        """Queue attempts (JSON list)."""
+        """Queue attempts, see `bundle`."""
         loop = self._serving()
-        found = json.loads(items)
-        for item in found:
-            loop.load_code(item["code"], item["code_path"])
+        found = unpack_orders(items)
+        for code, path in {item["code"]: item["code_path"] for item in found}.items():
+            loop.load_code(code, path)
         loop.feed(found)
 
     async def collect(self, max_wait_s: float) -> str:
-        """What happened since the last call (JSON list)."""
-        return json.dumps(await self._serving().collect(max_wait_s), separators=(",", ":"))
+        """What happened since the last call, see `bundle`."""
+        return pack_entries(await self._serving().collect(max_wait_s))
 
     async def withdraw(self, tokens: list[int]) -> list[int]:
         """Take back what has not started."""
@@ -68,12 +68,11 @@ class RayExecutor:
 
     async def feed(self, items: list[dict[str, Any]]) -> None:
         """Queue attempts."""
-        await self._call("feed", json.dumps(items, separators=(",", ":")))
+        await self._call("feed", pack_orders(items))
 
     async def collect(self, max_wait_s: float) -> list[dict[str, Any]]:
         """What happened since the last call."""
-        entries: list[dict[str, Any]] = json.loads(await self._call("collect", max_wait_s))
-        return entries
+        return unpack_entries(await self._call("collect", max_wait_s))
 
     async def withdraw(self, tokens: list[int]) -> list[int]:
         """Take back what has not started."""

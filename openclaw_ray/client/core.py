@@ -339,16 +339,12 @@ class AsyncCluster:
         Raises:
             InvalidRequest: it, or something that it refers to, cannot travel; that is named.
         """
-        return await self._register(_skill_of(skill), anew=True)
-
-    async def _register(self, skill: Skill[..., Any], *, anew: bool) -> SkillManifest:
-        packed = await asyncio.to_thread(skill.packed)
+        packed = await asyncio.to_thread(_skill_of(skill).packed)
         manifest = packed.manifest
-        if anew or self._registered.get(manifest.name) != manifest.revision:
-            blob = base64.b64encode(packed.blob).decode()
-            request = RegisterSkillRequest(manifest=manifest, blob=blob, by=os_user())
-            await self._calls.text("register_skill", request.model_dump_json())
-            self._registered[manifest.name] = manifest.revision
+        blob = base64.b64encode(packed.blob).decode()
+        request = RegisterSkillRequest(manifest=manifest, blob=blob, by=os_user())
+        await self._calls.text("register_skill", request.model_dump_json())
+        self._registered[manifest.name] = manifest.revision
         return manifest
 
     async def _skill_name(self, skill: SkillLike, params: Sequence[object]) -> str:
@@ -357,9 +353,11 @@ class AsyncCluster:
         if not callable(skill):
             raise InvalidRequest(f"a {type(skill).__name__} is no skill", field="skill", limit="a name or a function")
         function = _skill_of(skill)
-        for one in params:
-            function.check({} if one is None else one)
-        return (await self._register(function, anew=False)).name
+        function.check(*({} if one is None else one for one in params))
+        known = self._registered.get(function.name)
+        if known is None or known != await asyncio.to_thread(lambda: function.revision):
+            await self.register(function)
+        return function.name
 
     async def skills(self) -> SkillTable:
         """What the cluster knows how to run, and which nodes offer it."""

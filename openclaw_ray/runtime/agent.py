@@ -102,7 +102,6 @@ class NodeAgent:
             on_news=self._note_news,
         )
         self._news = asyncio.Event()
-        self._spooled: set[int] = set()
         self._registered = asyncio.Event()
         self._registering = asyncio.Lock()
         self._gone = asyncio.Event()
@@ -352,15 +351,14 @@ class NodeAgent:
             outcomes = self._next_outcomes()
             starts, bench.starts = bench.starts[:MESSAGE_ITEMS_MAX], bench.starts[MESSAGE_ITEMS_MAX:]
             progress, bench.progress = list(bench.progress.values())[:MESSAGE_ITEMS_MAX], {}
-            fresh = [o for o in outcomes if o.token not in self._spooled]
-            if fresh:
-                self._spool.append(fresh)
-                self._spooled.update(o.token for o in fresh)
-            request = ReportRequest.model_construct(
-                node_id=self.node_id, incarnation=self._incarnation, starts=starts, outcomes=outcomes, progress=progress
+            rest = ReportRequest.model_construct(
+                node_id=self.node_id, incarnation=self._incarnation, starts=starts, progress=progress
             )
+            # The outcomes as they stand in the spool: encoded once.
+            texts = ",".join(self._spool.append(outcomes))
+            body = f'{rest.model_dump_json(exclude={"outcomes"})[:-1]},"outcomes":[{texts}]}}'
             try:
-                reply = await self._link.ask("report", request, ReportReply, CALL_S)
+                reply = await self._link.ask("report", body, ReportReply, CALL_S)
             except OpenClawError:
                 bench.starts = starts + bench.starts
                 raise
@@ -384,7 +382,6 @@ class NodeAgent:
     def _settle(self, tokens: list[int]) -> None:
         self._spool.settle(tokens)
         for token in tokens:
-            self._spooled.discard(token)
             self._bench.shelf.forget(token)
 
 

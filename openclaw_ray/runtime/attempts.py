@@ -6,6 +6,7 @@ import heapq
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 
+from openclaw_ray.core.resources import NOTHING, Resources
 from openclaw_ray.core.seats import start_order
 from openclaw_ray.core.types import Outcome
 from openclaw_ray.protocol import LeaseMessage, OutcomeMessage
@@ -29,6 +30,11 @@ class Attempt:
     limit_s: int | None = None
     #: Monotonic time since which nothing is before it in its executor; 0 while something is.
     since: float = 0.0
+    resources: Resources = NOTHING
+
+    def __post_init__(self) -> None:
+        if self.lease.resources:
+            self.resources = Resources.from_units(self.lease.resources)
 
     @property
     def token(self) -> int:

@@ -23,14 +23,15 @@ class Link:
     def __init__(self, port: Coordinator) -> None:
         self._port = port
 
-    async def ask(self, verb: str, request: BaseModel, reply: type[R], timeout_s: float) -> R:
-        """One call with a message, answered by a message.
+    async def ask(self, verb: str, request: BaseModel | str, reply: type[R], timeout_s: float) -> R:
+        """One call with a message (or its JSON text), answered by a message.
 
         Raises:
             NotConnected, OutcomeUnknown: repeat it.
             OpenClawError: refused.
         """
-        text = await self._port.call(verb, request.model_dump_json(), timeout_s)
+        body = request if isinstance(request, str) else request.model_dump_json()
+        text = await self._port.call(verb, body, timeout_s)
         return parse(reply, _value_text(text))
 
     async def plain(self, verb: str, arguments: dict[str, Any], timeout_s: float) -> Any:

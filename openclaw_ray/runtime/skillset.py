@@ -76,7 +76,7 @@ class Skillset:
         return await self._resolve()
 
     async def _fetch(self, link: Link, manifest: SkillManifest, timeout_s: float) -> None:
-        path = self.code_path(manifest)
+        path = Path(self.code_path(manifest))
         if manifest.code is None or await asyncio.to_thread(path.exists):
             return
         blob = base64.b64decode(await link.plain("code", {"digest": manifest.code}, timeout_s))
@@ -84,9 +84,9 @@ class Skillset:
             raise Corrupt(f"the code of {manifest.name} is not what its digest says")
         await asyncio.to_thread(_write, path, blob)
 
-    def code_path(self, manifest: SkillManifest) -> Path:
+    def code_path(self, manifest: SkillManifest) -> str:
         """Where the code of a function lies on this node."""
-        return self._code / (manifest.code or "none")
+        return f"{self._code}/{manifest.code or 'none'}"
 
     async def _resolve(self) -> bool:
         manifests = [m[0] for m in self._functions.values()]

@@ -25,7 +25,8 @@ class Spool:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._open: dict[int, OutcomeMessage] = {}
+        #: Each as the line that stands in the file.
+        self._open: dict[int, str] = {}
         #: Lines in the file; what was judged is among them until it is written anew.
         self._lines = 0
         self._read()
@@ -40,18 +41,20 @@ class Spool:
                     if line.startswith("-"):
                         self._open.pop(int(line[1:]), None)
                     elif line:
-                        outcome = _OUTCOME.validate_json(line)
-                        self._open[outcome.token] = outcome
+                        self._open[_OUTCOME.validate_json(line).token] = line
 
     @property
     def outcomes(self) -> list[OutcomeMessage]:
         """What has not been judged."""
-        return list(self._open.values())
+        return [_OUTCOME.validate_json(line) for line in self._open.values()]
 
-    def append(self, outcomes: list[OutcomeMessage]) -> None:
-        """Keep a batch."""
-        self._open.update({o.token: o for o in outcomes})
-        self._write(_lines(outcomes), len(outcomes))
+    def append(self, outcomes: list[OutcomeMessage]) -> list[str]:
+        """Keep a batch, but for those that are kept already; answers each as JSON text."""
+        fresh = {o.token: text_of(o) for o in outcomes if o.token not in self._open}
+        if fresh:
+            self._open |= fresh
+            self._write(_lines(fresh.values()), len(fresh))
+        return [self._open[o.token] for o in outcomes]
 
     def settle(self, tokens: list[int]) -> None:
         """These were judged: accepted or stale. An empty spool is an empty file again."""
@@ -82,8 +85,13 @@ class Spool:
                 self._lines = len(self._open)
 
 
-def _lines(outcomes: Iterable[OutcomeMessage]) -> str:
-    return "".join(_OUTCOME.dump_json(o, exclude_defaults=True).decode() + "\n" for o in outcomes)
+def text_of(outcome: OutcomeMessage) -> str:
+    """An outcome as JSON text without line ends, in the form of `OutcomeMessage`."""
+    return _OUTCOME.dump_json(outcome, exclude_defaults=True).decode()
+
+
+def _lines(texts: Iterable[str]) -> str:
+    return "".join(f"{text}\n" for text in texts)
 
 
 def _append(path: Path, text: str) -> None:

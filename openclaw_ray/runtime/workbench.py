@@ -128,7 +128,7 @@ class Workbench:
             if manifest is None:
                 self._refuse(attempt, "not_offered", "this node does not offer the skill at this revision any more")
                 continue
-            resources = Resources.from_units(attempt.lease.resources)
+            resources = attempt.resources
             if self.seats >= self.slots or not self.room.fits(resources):
                 return
             if manifest.kind is SkillKind.COMMAND:
@@ -152,7 +152,7 @@ class Workbench:
 
     def _start_python(self, attempt: Attempt, manifest: SkillManifest, resources: Resources) -> bool:
         """Feed an idle executor, or have one started; False while one is on its way."""
-        key: PoolKey = tuple(resources)
+        key: PoolKey = resources.amounts
         alone = attempt.lease.alone
         worker = None if alone else self._pool.idle(key)
         if worker is None:
@@ -192,7 +192,7 @@ class Workbench:
         while (attempt := self.shelf.next()) is not None and len(batch) < BATCH_MAX:
             mean_s = attempt.lease.mean_run_s
             short = mean_s is not None and mean_s <= SHORT_RUN_S
-            fits = tuple(Resources.from_units(attempt.lease.resources)) == worker.key and not attempt.lease.alone
+            fits = attempt.resources.amounts == worker.key and not attempt.lease.alone
             if not fits or ((batch or worker.fed) and not short):
                 break
             manifest = self._skillset.manifest(attempt.lease.skill, attempt.lease.revision)
@@ -223,7 +223,7 @@ class Workbench:
                 "skill": lease.skill,
                 "revision": manifest.revision,
                 "code": manifest.code,
-                "code_path": str(self._skillset.code_path(manifest)),
+                "code_path": self._skillset.code_path(manifest),
                 "params": lease.params,
                 "timeout_s": attempt.limit_s,
                 "takes_context": manifest.takes_context,
@@ -258,7 +258,7 @@ class Workbench:
         """The first that waits for this kind goes back; whoever asks for something else is not to blame."""
         log.warning("executor refused", error=str(error), waiting=len(self.shelf.waiting))
         for attempt in self.shelf.in_order(len(self.shelf.waiting) + BATCH_MAX):
-            if tuple(Resources.from_units(attempt.lease.resources)) == key and not attempt.lease.alone:
+            if attempt.resources.amounts == key and not attempt.lease.alone:
                 self._refused(attempt, error)
                 return
         self._fill()
@@ -293,12 +293,9 @@ class Workbench:
             self._pool.finished(worker, token)
             self._refuse(attempt, "no_code", "the code of the skill could not be loaded here")
         elif event == "ended":
-            self._python_ended(attempt, entry)
+            ended = Ended.from_json(entry)
+            self._end(outcome_of(attempt, ended, word_of(attempt, ended.outcome)))
             self._pool.finished(worker, token)
-
-    def _python_ended(self, attempt: Attempt, entry: dict[str, Any]) -> None:
-        outcome = word_of(attempt, entry["outcome"])
-        self._end(outcome_of(attempt, Ended.from_json(entry), outcome))
 
     def _after(self, worker: Worker) -> None:
         """An executor has less to do: feed it, or give its seat back."""

@@ -29,7 +29,7 @@ from openclaw_ray.skills.outcome import failure
 from openclaw_ray.skills.run import STARTED_AFTER_S, Run
 
 #: How long an answer waits for others while work remains, seconds.
-LINGER_S = 0.003
+LINGER_S = 0.008
 
 Entry = dict[str, Any]
 _KEYS = {"token", "task_id", "attempt", "code", "params", "timeout_s", "takes_context"}

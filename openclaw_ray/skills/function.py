@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import FunctionType
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from openclaw_ray.errors import InvalidParams, InvalidRequest
 from openclaw_ray.models.door import parse, shorten
@@ -75,9 +75,21 @@ class Skill(Generic[P, R]):
         """As it would be registered now; worked out anew each time, since helpers and globals may have changed."""
         return self.packed().manifest
 
-    def check(self, params: object) -> None:
-        """Refuse parameters that the function cannot take; see `check_params`."""
-        check_params(self.signature, params)
+    def check(self, *params: object) -> None:
+        """Refuse parameters that the function cannot take, those of one task or of many; see `check_params`."""
+        signature = self.signature
+        for one in params:
+            check_params(signature, one)
+
+    @property
+    def revision(self) -> str:
+        """Which code this is, as of now: what a registration of it now would be named."""
+        return self._identity().digest
+
+    def _identity(self) -> Identity:
+        draft = self._draft
+        declared = {"requires": draft.requires.model_dump(mode="json"), "resources": draft.resources}
+        return Identity(cast("Any", self.fn), declared)
 
     def packed(self) -> Packed:
         """Manifest and code, as of now.
@@ -87,8 +99,7 @@ class Skill(Generic[P, R]):
         """
         fn: Any = self.fn
         draft = self._draft
-        declared = {"requires": draft.requires.model_dump(mode="json"), "resources": draft.resources}
-        identity = Identity(fn, declared)
+        identity = self._identity()
         blob = packing.pack(fn, identity.local_imports)
         origin, requires = f"{fn.__module__}:{fn.__qualname__}", draft.requires
         reference = packing.reference(fn)

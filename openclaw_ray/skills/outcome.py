@@ -41,8 +41,13 @@ class Ended:
 
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> Ended:
-        """The inverse of `to_json`; names of a newer peer are ignored."""
-        return cls(**{name: entry[name] for name in _FIELDS if name in entry})
+        """The inverse of `to_json`; what is left out is as it is by default."""
+        get = entry.get
+        return cls(
+            entry["token"], entry["outcome"], entry["started_at"], entry["ended_at"], entry["run_s"], get("result"), get("error"),
+            get("permanent", False), get("exit_status"), get("signal"), get("peak_memory"), get("log_tail"),
+            get("progress"),
+        )  # fmt: skip
 
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Ended))
