@@ -15,10 +15,9 @@ from openclaw_ray.core.types import NodeStatus, Outcome, TaskState
 Doc = Any
 
 
-class TaskSubmitted(NamedTuple):
-    """A new task was asked for; its id is not in use and its key is free."""
+class Terms(NamedTuple):
+    """What a task is submitted on; tasks of one call share them."""
 
-    task_id: str
     needs: Needs | None
     priority: int
     max_retries: int
@@ -26,10 +25,17 @@ class TaskSubmitted(NamedTuple):
     not_before: float
     deadline: float
     after: tuple[str, ...]
-    #: Final states of those in `after` that have ended already.
-    ended: Mapping[str, TaskState]
     daemon: bool
     by: str | None
+
+
+class TaskSubmitted(NamedTuple):
+    """A new task was asked for; its id is not in use and its key is free."""
+
+    task_id: str
+    terms: Terms
+    #: Final states of those in `terms.after` that have ended already.
+    ended: Mapping[str, TaskState]
     doc: Doc
 
 

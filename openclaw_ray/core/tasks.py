@@ -32,6 +32,9 @@ from openclaw_ray.core.types import Now, Outcome, TaskState
 from openclaw_ray.errors import Conflict, InvalidRequest, NotFound, QueueFull
 
 
+_NOBODY: frozenset[str] = frozenset()
+
+
 def submitted(books: Books, event: ev.TaskSubmitted, now: Now, rules: Rules) -> list[Effect]:
     """A new task waits, or has already ended because a task that it needs did not complete."""
     if len(books.tasks) >= rules.waiting_tasks_max:
@@ -41,29 +44,30 @@ def submitted(books: Books, event: ev.TaskSubmitted, now: Now, rules: Rules) -> 
             hint="submit again later",
             retry_after=5.0,
         )
+    terms = event.terms
     if event.task_id in books.tasks:
         raise Conflict(f"task {event.task_id} exists", field="task_id", limit="a new id")
-    if event.task_id in event.after:
+    if event.task_id in terms.after:
         raise InvalidRequest("a task cannot wait for itself", field="after")
     failed_upstream = next((t for t, s in event.ended.items() if s is not TaskState.COMPLETED), None)
     task = TaskRecord(
         id=event.task_id,
         seq=books.next_seq,
-        shape=books.shape(event.needs) if event.needs else None,
-        priority=event.priority,
+        shape=books.shape(terms.needs) if terms.needs else None,
+        priority=terms.priority,
         state=TaskState.PENDING,
         submitted_at=now.wall,
-        max_retries=event.max_retries,
-        max_lost=event.max_lost,
-        rank=rank_of(max(now.wall, event.not_before), event.priority, rules),
-        due=event.not_before if event.not_before > now.wall else 0.0,
-        deadline=event.deadline,
-        blockers=frozenset(t for t in event.after if t not in event.ended),
-        daemon=event.daemon,
+        max_retries=terms.max_retries,
+        max_lost=terms.max_lost,
+        rank=rank_of(max(now.wall, terms.not_before), terms.priority, rules),
+        due=terms.not_before if terms.not_before > now.wall else 0.0,
+        deadline=terms.deadline,
+        blockers=frozenset(t for t in terms.after if t not in event.ended) if terms.after else _NOBODY,
+        daemon=terms.daemon,
     )
     books.next_seq += 1
     books.add_task(task)
-    effects: list[Effect] = [InsertTask(task, event.doc, event.by)]
+    effects: list[Effect] = [InsertTask(task, event.doc, terms.by)]
     if failed_upstream is not None:
         effects += finish(books, task, TaskCause.UPSTREAM_FAILED, now, None, _upstream_error(failed_upstream))
     return effects

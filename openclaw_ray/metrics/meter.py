@@ -136,6 +136,8 @@ class Meter:
         return totals
 
     def _series(self, family: str, labels: tuple[str, ...]) -> Value:
+        if self._target is self._batch and (known := self._batch.get((family, labels))) is not None:
+            return known  # its labels are as they are counted
         at = _SKILL_AT.get(family, -1)
         if at >= 0 and labels[at] not in self._skills:
             labels = (*labels[:at], self.skill_label(labels[at]), *labels[at + 1 :])

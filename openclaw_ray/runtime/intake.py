@@ -40,6 +40,7 @@ class Draft:
         self._before_key = [text for name, text in items if name < "key"]
         self._between = [text for name, text in items if "key" < name < "params"]
         self._after_params = [text for name, text in items if name > "params"]
+        self._plain_sha256 = self._digest(_NO_PARAMS, None)
         #: The row of one of its tasks; the others differ from it in `_OWN_COLUMNS`.
         self._model: TaskRow | None = None
 
@@ -105,6 +106,9 @@ class Draft:
 
     def sha256(self, params: str, key: str | None) -> str:
         """Digest of the canonical spec with these parameters and this key; equals `digest(spec.canonical())`."""
+        return self._plain_sha256 if key is None and params == _NO_PARAMS else self._digest(params, key)
+
+    def _digest(self, params: str, key: str | None) -> str:
         parts = list(self._before_key)
         if key is not None:
             parts.append(f'"key":{dumps(key)}')

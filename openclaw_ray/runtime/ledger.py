@@ -95,7 +95,8 @@ class Ledger:
         self._observed_at = 0.0
         self._observed: set[str] = set()
         self._flushed: set[str] = set()
-        self._now = Now(0.0, 0.0)
+        #: The time of the batch, and its text.
+        self._now, self._at = Now(0.0, 0.0), ""
 
     # -- one batch -------------------------------------------------------------------------------------------------
 
@@ -114,7 +115,8 @@ class Ledger:
 
     def record(self, effects: list[fx.Effect], version: int, now: Now) -> None:
         """Turn the effects of one event into rows, counts and signals."""
-        self._now = now
+        if now is not self._now:
+            self._now, self._at = now, iso(now.wall)
         for effect in effects:
             _RECORDERS[type(effect)](self, effect, version)
 
@@ -210,9 +212,19 @@ class Ledger:
 
     # -- effects ---------------------------------------------------------------------------------------------------
 
-    def _event(self, version: int, what: str, *about: Any) -> None:
-        """One row of history; `about` is what follows in `EventRow`: task, attempt, node, by whom, why."""
-        self.batch.events.append(EventRow(self.next_event, iso(self._now.wall), what, *about, version))
+    def _event(
+        self,
+        version: int,
+        what: str,
+        task_id: str | None,
+        attempt: int | None,
+        node_id: str | None,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """One row of history."""
+        row = EventRow(self.next_event, self._at, what, task_id, attempt, node_id, by, reason, version)
+        self.batch.events.append(row)
         self.next_event += 1
 
     def _log(self, e: fx.Log, version: int) -> None:
@@ -226,7 +238,7 @@ class Ledger:
         if task.state in TERMINAL_STATES:  # because of an upstream task, in this very event: its end is written too
             row = row._replace(status=TaskState.PENDING.value)
         self.batch.insert_tasks.append(row)
-        self._event(version, "submitted", task.id, 0, None, e.by, None)
+        self._event(version, "submitted", task.id, 0, None, e.by)
         self.signals.accepted.append((task.id, intake))
         self.meter.inc("tasks_submitted_total", (intake.spec.runs or "",))
 
@@ -272,14 +284,14 @@ class Ledger:
         )
         if lease.node_id and not e.task.by_hand:
             self.signals.grants.append(lease)
-            self._event(version, "scheduled", lease.task_id, lease.attempt, lease.node_id, None, None)
+            self._event(version, "scheduled", lease.task_id, lease.attempt, lease.node_id)
 
     def _note_start(self, e: fx.NoteStart, version: int) -> None:
         lease = e.lease
         self._starts[lease.token] = AttemptStart(iso(e.at), lease.token)
         self.meter.observe("task_wait_seconds", (e.skill,), e.wait_s)
         if e.runs:
-            self._event(version, "running", lease.task_id, lease.attempt, lease.node_id, e.by, None)
+            self._event(version, "running", lease.task_id, lease.attempt, lease.node_id, e.by)
 
     def _close(self, e: fx.CloseAttempt, version: int) -> None:
         lease, outcome = e.lease, e.outcome.value

@@ -194,8 +194,8 @@ class _Submit:
         self._office = office
         self._strict = request.strict
         self._rows = list(intakes(request, office.settings.params_bytes_max))
-        #: Needs and retries per draft: worked out once for all tasks that share it.
-        self._terms: dict[int, tuple[Needs | None, int]] = {}
+        #: Per draft: worked out once for all tasks that share it.
+        self._terms: dict[int, ev.Terms] = {}
 
     def look_up(self, conn: Any) -> list[lookups.Known]:
         ids = [row.id for row in self._rows]
@@ -222,39 +222,33 @@ class _Submit:
         return answers
 
     def _accept(self, turn: Turn, intake: Intake, known: dict[str, lookups.Known]) -> lookups.Known:
-        spec = intake.spec
         terms = self._terms.get(id(intake.draft))
         if terms is None:
             terms = self._terms[id(intake.draft)] = self._terms_of(turn, intake)
-        needs, max_retries = terms
-        turn.apply(
-            ev.TaskSubmitted(
-                task_id=intake.id,
-                needs=needs,
-                priority=spec.priority,
-                max_retries=max_retries,
-                max_lost=turn.state.rules.default_max_lost if spec.max_lost is None else spec.max_lost,
-                not_before=spec.not_before.timestamp() if spec.not_before else 0.0,
-                deadline=spec.deadline.timestamp() if spec.deadline else 0.0,
-                after=tuple(spec.after),
-                ended=self._dependencies(turn, intake, known) if spec.after else _NONE_ENDED,
-                daemon=spec.task_type is TaskType.DAEMON,
-                by=intake.draft.user_id,
-                doc=intake,
-            )
-        )
+        ended = self._dependencies(turn, intake, known) if terms.after else _NONE_ENDED
+        turn.apply(ev.TaskSubmitted(intake.id, terms, ended, intake))
         live = turn.state.task(intake.id)
         status = live.state.value if live else TaskState.FAILED.value
         return lookups.Known(intake.id, status, intake.sha256, intake.key)
 
-    def _terms_of(self, turn: Turn, intake: Intake) -> tuple[Needs | None, int]:
-        spec = intake.spec
+    def _terms_of(self, turn: Turn, intake: Intake) -> ev.Terms:
+        spec, rules = intake.spec, turn.state.rules
         manifest = self._office.registry.newest.get(spec.runs or "")
         needs = needs_of(spec, manifest.resources if manifest else {})
         if self._strict and needs is not None:
             _check_offered(turn, needs, intake.at)
         retries = spec.retries if spec.retries is not None else manifest.retries if manifest else None
-        return needs, turn.state.rules.default_max_retries if retries is None else retries
+        return ev.Terms(
+            needs=needs,
+            priority=spec.priority,
+            max_retries=rules.default_max_retries if retries is None else retries,
+            max_lost=rules.default_max_lost if spec.max_lost is None else spec.max_lost,
+            not_before=spec.not_before.timestamp() if spec.not_before else 0.0,
+            deadline=spec.deadline.timestamp() if spec.deadline else 0.0,
+            after=tuple(spec.after),
+            daemon=spec.task_type is TaskType.DAEMON,
+            by=intake.draft.user_id,
+        )
 
     def _dependencies(self, turn: Turn, intake: Intake, known: dict[str, lookups.Known]) -> dict[str, TaskState]:
         ended: dict[str, TaskState] = {}

@@ -18,7 +18,7 @@ from openclaw_ray.core.effects import (
 )
 from openclaw_ray.core.types import NodeStatus, Outcome, TaskState
 from openclaw_ray.errors import Conflict, InvalidRequest, InvalidTransition, NotFound, QueueFull
-from tests.support.cluster_builder import Cluster, accepted, happened, needs, only, why_stale
+from tests.support.cluster_builder import Cluster, accepted, happened, needs, only, submitted, why_stale
 
 
 @pytest.fixture
@@ -327,9 +327,7 @@ def test_a_failed_task_ends_the_whole_chain_behind_it(c: Cluster, how: str) -> N
     c.submit("t0")
     length = 3_000  # deeper than Python's stack
     for i in range(1, length):
-        c.state.apply(
-            ev.TaskSubmitted(f"t{i}", needs(), 2, 3, 3, 0.0, 0.0, (f"t{i - 1}",), {}, False, None, None), c.now
-        )
+        c.state.apply(submitted(f"t{i}", after=(f"t{i - 1}",)), c.now)
     if how == "cancel":
         c.cancel("t0")
     else:

@@ -14,7 +14,7 @@ from openclaw_ray.core.resources import Resources
 from openclaw_ray.core.state import ClusterState
 from openclaw_ray.core.types import NodeStatus, Outcome, TaskState
 from openclaw_ray.errors import OpenClawError
-from tests.support.cluster_builder import Cluster, happened, needs, planner_of, snapshot
+from tests.support.cluster_builder import Cluster, happened, needs, planner_of, snapshot, submitted
 
 SHAPES: list[Needs | None] = [
     needs("a"),
@@ -71,12 +71,17 @@ class Walk:
         after = tuple(rng.sample(sorted(c.state.tasks), min(len(c.state.tasks), rng.randint(0, 2)))) * (
             rng.random() < 0.4
         )
-        return ev.TaskSubmitted(
-            f"t{self.made}", rng.choice(SHAPES), rng.randint(0, 3), rng.randint(0, 2), rng.randint(0, 2),
-            c.wall + rng.choice([5, 50]) if rng.random() < 0.2 else 0.0,
-            c.wall + rng.choice([3, 30, 300]) if rng.random() < 0.2 else 0.0,
-            after, {}, rng.random() < 0.1, None, None,
-        )  # fmt: skip
+        return submitted(
+            f"t{self.made}",
+            rng.choice(SHAPES),
+            rng.randint(0, 3),
+            max_retries=rng.randint(0, 2),
+            max_lost=rng.randint(0, 2),
+            not_before=c.wall + rng.choice([5, 50]) if rng.random() < 0.2 else 0.0,
+            deadline=c.wall + rng.choice([3, 30, 300]) if rng.random() < 0.2 else 0.0,
+            after=after,
+            daemon=rng.random() < 0.1,
+        )
 
     def assign(self) -> ev.Event:
         planner = planner_of(self.c.state)
@@ -350,11 +355,7 @@ def test_memory_follows_what_lives_not_what_lived() -> None:
     state, now = c.state, c.now
     c.agent()
     for i in range(2_000):
-        state.apply(
-            ev.TaskSubmitted(
-                f"t{i}", needs(f"s{i}"), 2, 3, 3, c.wall + 1e6, c.wall + 1e7, (), {}, False, None, None
-            ), now,
-        )  # fmt: skip
+        state.apply(submitted(f"t{i}", needs(f"s{i}"), not_before=c.wall + 1e6, deadline=c.wall + 1e7), now)
         state.apply(ev.CancelAsked(f"t{i}", None, ""), now)
         state.settle()
     books = state.books

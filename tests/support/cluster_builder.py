@@ -22,6 +22,18 @@ def needs(skill: str = "work", **fields: Any) -> Needs:
     return Needs(runs=skill, **fields)
 
 
+def submitted(
+    task_id: str, wanted: Needs | str | None = "work", priority: int = 2, *, ended: Any = None, **terms: Any
+) -> ev.TaskSubmitted:
+    """A new task on the usual terms but for those that are named."""
+    values = {
+        "max_retries": 3, "max_lost": 3, "not_before": 0.0, "deadline": 0.0, "after": (), "daemon": False, "by": None,
+        **terms,
+    }  # fmt: skip
+    found = needs(wanted) if isinstance(wanted, str) else wanted
+    return ev.TaskSubmitted(task_id, ev.Terms(found, priority, **values), ended or {}, None)
+
+
 class Cluster:
     """Applies events at a time that moves only by `wait`, and checks every invariant after each of them."""
 
@@ -53,12 +65,7 @@ class Cluster:
 
     def submit(self, task_id: str, wanted: Needs | str | None = "work", priority: int = 2, **fields: Any) -> TaskRecord:
         """A new task; answers its record (the ended one when it ended at once)."""
-        values = {
-            "max_retries": 3, "max_lost": 3, "not_before": 0.0, "deadline": 0.0, "after": (), "ended": {},
-            "daemon": False, "by": None, "doc": None, **fields,
-        }  # fmt: skip
-        found = needs(wanted) if isinstance(wanted, str) else wanted
-        effects = self.apply(ev.TaskSubmitted(task_id=task_id, needs=found, priority=priority, **values))
+        effects = self.apply(submitted(task_id, wanted, priority, **fields))
         return effects[0].task  # type: ignore[union-attr]
 
     def task(self, task_id: str) -> TaskRecord:
