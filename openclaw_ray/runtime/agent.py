@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from openclaw_ray.protocol import (
     RegisterRequest,
     ReportReply,
     ReportRequest,
+    StartMessage,
 )
 from openclaw_ray.runtime.attempts import Attempt
 from openclaw_ray.runtime.link import Link, repeatable
@@ -48,8 +51,19 @@ log = get_logger(__name__)
 CALL_S = 10.0
 #: Pause before a call is repeated (seconds).
 RETRY_S = 0.5
+#: Outcomes that are worth a second report while the first is under way.
+AHEAD_MIN = 200
 #: How often skill folders are read again (seconds).
 SCAN_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """A report under way."""
+
+    reply: asyncio.Task[ReportReply]
+    starts: list[StartMessage]
+    tokens: set[int]
 
 
 class _MustEnd(Exception):
@@ -152,7 +166,7 @@ class NodeAgent:
         self._bench.stop_all("stopped")
         await self._bench.close()
         try:
-            await self._report_once()
+            await self._report_all()
             gone = NodeGoneRequest(node_id=self.node_id, reason=reason, incarnation=self._incarnation)
             await self._link.plain("node_gone", gone.model_dump(), 5.0)
         except OpenClawError as error:
@@ -338,41 +352,73 @@ class NodeAgent:
             self._news.clear()
             await self._registered.wait()
             try:
-                await self._report_once()
+                await self._report_all()
             except OpenClawError as error:
                 log.debug("report failed", error=str(error), node_id=self.node_id)
                 self._news.set()
                 await self._clock.sleep_until(self._clock.now().mono + RETRY_S)
 
-    async def _report_once(self) -> None:
-        """Everything that there is to say, in as few calls as its size allows."""
-        bench = self._bench
-        while bench.shelf.ended or bench.starts or bench.progress:
-            outcomes = self._next_outcomes()
-            starts, bench.starts = bench.starts[:MESSAGE_ITEMS_MAX], bench.starts[MESSAGE_ITEMS_MAX:]
-            progress, bench.progress = list(bench.progress.values())[:MESSAGE_ITEMS_MAX], {}
-            rest = ReportRequest.model_construct(
-                node_id=self.node_id, incarnation=self._incarnation, starts=starts, progress=progress
-            )
-            # The outcomes as they stand in the spool: encoded once.
-            texts = ",".join(self._spool.append(outcomes))
-            body = f'{rest.model_dump_json(exclude={"outcomes"})[:-1]},"outcomes":[{texts}]}}'
-            try:
-                reply = await self._link.ask("report", body, ReportReply, CALL_S)
-            except OpenClawError:
-                bench.starts = starts + bench.starts
-                raise
-            self._heard()
-            if reply.register_again:
-                await self._register()
-                return
-            self._newest_version = max(self._newest_version, reply.version)
-            self._settle([*reply.accepted, *reply.stale])
+    async def _report_all(self) -> None:
+        """Everything that there is to say, in as few calls as its size allows, two of them under way at most.
 
-    def _next_outcomes(self) -> list[OutcomeMessage]:
+        While the first is committed the second is encoded, sent and read: the coordinator need not wait for either.
+        """
+        under_way: deque[_Report] = deque()
+        try:
+            while self._send_next(under_way) or under_way:
+                first = under_way[0]
+                if not first.reply.done() and len(under_way) == 1:
+                    await self._reply_or_news(first)
+                    continue
+                reply = await first.reply
+                under_way.popleft()
+                self._heard()
+                if reply.register_again:
+                    await self._register()
+                    return
+                self._newest_version = max(self._newest_version, reply.version)
+                self._settle([*reply.accepted, *reply.stale])
+        finally:
+            for report in under_way:  # what it told is told again: nobody knows whether it was heard
+                report.reply.cancel()
+                self._bench.starts = report.starts + self._bench.starts
+            await asyncio.gather(*(report.reply for report in under_way), return_exceptions=True)
+
+    async def _reply_or_news(self, report: _Report) -> None:
+        self._news.clear()
+        news = asyncio.create_task(self._news.wait(), name="report-news")
+        await asyncio.wait({report.reply, news}, return_when=asyncio.FIRST_COMPLETED)
+        news.cancel()
+
+    def _send_next(self, under_way: deque[_Report]) -> bool:
+        """Send a report if there is something to say and nothing speaks against another one."""
+        bench = self._bench
+        sent = {token for report in under_way for token in report.tokens}
+        if under_way:
+            # Starts must not overtake each other, nor an end its start; and a small report is not worth a call.
+            if len(under_way) > 1 or under_way[0].starts or len(bench.shelf.ended) - len(sent) < AHEAD_MIN:
+                return False
+        elif not (bench.shelf.ended or bench.starts or bench.progress):
+            return False
+        outcomes = self._next_outcomes(sent)
+        starts, bench.starts = bench.starts[:MESSAGE_ITEMS_MAX], bench.starts[MESSAGE_ITEMS_MAX:]
+        progress, bench.progress = list(bench.progress.values())[:MESSAGE_ITEMS_MAX], {}
+        rest = ReportRequest.model_construct(
+            node_id=self.node_id, incarnation=self._incarnation, starts=starts, progress=progress
+        )
+        # The outcomes as they stand in the spool: encoded once.
+        texts = ",".join(self._spool.append(outcomes))
+        body = f'{rest.model_dump_json(exclude={"outcomes"})[:-1]},"outcomes":[{texts}]}}'
+        asking = asyncio.create_task(self._link.ask("report", body, ReportReply, CALL_S), name="report")
+        under_way.append(_Report(asking, starts, {o.token for o in outcomes}))
+        return True
+
+    def _next_outcomes(self, sent: set[int]) -> list[OutcomeMessage]:
         picked: list[OutcomeMessage] = []
         size = 0
         for outcome in self._bench.shelf.ended.values():
+            if outcome.token in sent:
+                continue
             size += len(outcome.result or "") + len(outcome.log_tail or "") + 400
             if picked and (len(picked) >= MESSAGE_ITEMS_MAX or size > MESSAGE_BYTES_MAX // 2):
                 break

@@ -182,6 +182,7 @@ class GroupCommit:
                 return
             finally:
                 self._quiet.set()
+            await asyncio.sleep(0)  # those who waited for the quiet come first, however much waits to be applied
 
     async def _round(self, batch: list[_Waiting]) -> None:
         try:
