@@ -145,6 +145,8 @@ class WatchRequest(Document):
     epoch: int = 0
     cursor: int = 0
     timeout_s: float = Field(default=10.0, ge=0, le=60)
+    #: While no task waits for a node there is nothing to decide: news may gather for this long.
+    gather_s: float = Field(default=0.0, ge=0, le=10)
     #: The strategy in force, told so that `why` can name it.
     strategy: str = ""
 

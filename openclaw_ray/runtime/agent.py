@@ -305,6 +305,7 @@ class NodeAgent:
         for stop in reply.stops:
             self._bench.stop(stop.token, stop.why)
         self._bench.accept([Attempt(lease) for lease in reply.leases])
+        await asyncio.sleep(0)  # what was accepted is handed to its executor before the next poll is made
 
     async def _tell_offers(self) -> None:
         request = OffersRequest(
@@ -364,6 +365,8 @@ class NodeAgent:
         under_way: deque[_Report] = deque()
         try:
             while self._send_next(under_way) or under_way:
+                await asyncio.sleep(0)
+                self._spool.append()
                 first = under_way[0]
                 if not first.reply.done() and len(under_way) < REPORTS_MAX:
                     await self._reply_or_news(first)
@@ -406,8 +409,8 @@ class NodeAgent:
         rest = ReportRequest.model_construct(
             node_id=self.node_id, incarnation=self._incarnation, starts=starts, progress=progress
         )
-        # The outcomes as they stand in the spool: encoded once.
-        texts = ",".join(self._spool.append(outcomes))
+        # The outcomes as they stand in the spool: encoded once. They are written there off the way of the report.
+        texts = ",".join(self._spool.texts(outcomes))
         body = f'{rest.model_dump_json(exclude={"outcomes"})[:-1]},"outcomes":[{texts}]}}'
         asking = asyncio.create_task(self._link.ask("report", body, ReportReply, CALL_S), name="report")
         under_way.append(_Report(asking, starts, {o.token for o in outcomes}))
