@@ -10,13 +10,15 @@ import click
 
 from openclaw_ray.cli.base import Session, common
 from openclaw_ray.cli.nodes import WORDS
-from openclaw_ray.display import bytes_, duration, escape, number
+from openclaw_ray.display import bytes_, duration, escape, number, seconds_until
 
 if TYPE_CHECKING:
     from openclaw_ray.client import Cluster
 
 #: Skills whose waiting tasks are explained.
 EXPLAINED = 3
+#: Quarantined nodes that are named.
+QUARANTINED_SHOWN = 3
 LIVE = ("pending", "scheduled", "running")
 ENDED = ("completed", "failed", "timeout", "cancelled")
 NODE_STATES = ("online", "busy", "maintenance", "error", "offline")
@@ -76,6 +78,9 @@ def _show_status(session: Session, body: dict[str, Any]) -> None:
     out("tasks    " + " · ".join(live) + ("      " + " · ".join(ended) if ended else ""))
     shown = [f"{nodes[s]} {screen.state(WORDS.get(s, s))}" for s in NODE_STATES if nodes[s]]
     out(f"nodes    {' · '.join(shown) or 'none'}      slots {nodes['slots_used']}/{nodes['slots']}")
+    for node in [one for one in body["nodes"] if one["quarantined_until"]][:QUARANTINED_SHOWN]:
+        left = duration(seconds_until(node["quarantined_until"]))
+        out(f"out      {escape(node['node_id'])} for {left} more: {escape(node['quarantine_reason'], 100)}")
     for wait in body["waits"]:
         out(f"waits    {number(wait['pending'])} {escape(wait['skill'], 40)}: {escape(wait['summary'], 100)}")
     strategy = escape(body["scheduler"]["strategy"] or "-")

@@ -10,7 +10,17 @@ from typing import Any, TypeVar
 
 from openclaw_ray.client.snapshot import Snapshot
 from openclaw_ray.core.types import TaskState
-from openclaw_ray.display import ROWS_MAX, ago, bundle, duration, escape, html_card, html_table, table
+from openclaw_ray.display import (
+    ROWS_MAX,
+    ago,
+    bundle,
+    duration,
+    escape,
+    html_card,
+    html_table,
+    seconds_until,
+    table,
+)
 from openclaw_ray.models.fields import from_iso
 from openclaw_ray.models.node import NodeInfo
 from openclaw_ray.models.skill import SkillManifest
@@ -240,6 +250,7 @@ class NodeFacts:
             ("skills", ", ".join(i.available_skills) or "-"),
             ("heard", _heard(i)),
         ]
+        facts += [("quarantined", _quarantine(i))] if i.quarantined_until else []
         facts += [("withheld", f"{name}: {why}") for name, why in i.withheld.items()]
         return bundle(repr(self), html_card(f"{i.node_id} ({i.hostname})", facts))
 
@@ -274,11 +285,18 @@ def _heard(i: NodeInfo) -> str:
     return ago(max(0.0, datetime.now(UTC).timestamp() - from_iso(i.last_heartbeat)))
 
 
+def _quarantine(i: NodeInfo) -> str:
+    """Why it is quarantined, and for how much longer; empty when it is not."""
+    if i.quarantined_until is None:
+        return ""
+    return f"{i.quarantine_reason}; retry in {duration(seconds_until(i.quarantined_until))}"
+
+
 def _node_row(i: NodeInfo) -> tuple[object, ...]:
     skills = ", ".join(i.available_skills[:3]) + (
         f", +{len(i.available_skills) - 3}" if len(i.available_skills) > 3 else ""
     )
-    note = f'"{i.held_reason}"' + (f" by {i.held_by}" if i.held_by else "") if i.held_reason else ""
+    note = f'"{i.held_reason}"' + (f" by {i.held_by}" if i.held_by else "") if i.held_reason else _quarantine(i)
     slots = f"{i.running_tasks}/{i.max_concurrent_tasks}"
     return (i.node_id, _word(i), slots, f"{i.cpu_usage:.0f}%", f"{i.memory_usage:.0f}%", skills, _heard(i), note)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from openclaw_ray.core.records import LeaseRecord, TaskRecord
-from openclaw_ray.core.types import Outcome
+from openclaw_ray.core.types import Fault, Outcome
 
 
 class Log(NamedTuple):
@@ -136,6 +136,13 @@ class LoseNode(NamedTuple):
     node_id: str
 
 
+class CountQuarantine(NamedTuple):
+    """A node was taken out of service for reasons of its own."""
+
+    node_id: str
+    fault: Fault
+
+
 #: What the database keeps; the rest is answers and messages, which a restart may forget.
 STORED = (
     Log, InsertTask, EndTask, ChangeTask, DeleteTask, GrantLease, NoteStart, CloseAttempt, SaveNode, DeleteNode,
@@ -144,6 +151,7 @@ STORED = (
 Effect = (
     Log | InsertTask | EndTask | ChangeTask | DeleteTask | GrantLease | NoteStart | CloseAttempt | StopLease
     | RefuseReport | CountRetry | RefuseRow | SaveNode | DeleteNode | LoseNode
+    | CountQuarantine
 )  # fmt: skip
 
 

@@ -56,6 +56,11 @@ def rules_of(settings: Settings) -> Rules:
         default_max_retries=settings.max_retries,
         default_max_lost=settings.max_lost,
         prefill_ms=settings.prefill_ms,
+        quarantine_faults=settings.quarantine_faults,
+        quarantine_window_s=settings.quarantine_window_s,
+        quarantine_base_s=settings.quarantine_base_s,
+        quarantine_max_s=settings.quarantine_max_s,
+        quarantine_forgive_s=settings.quarantine_forgive_s,
     )
 
 

@@ -343,6 +343,9 @@ class Ledger:
     def _lose_node(self, e: fx.LoseNode, version: int) -> None:
         self.meter.inc("nodes_lost_total")
 
+    def _quarantine(self, e: fx.CountQuarantine, version: int) -> None:
+        self.meter.inc("node_quarantines_total", (e.fault.value,))
+
     # -- rows ------------------------------------------------------------------------------------------------------
 
     def node_row(self, node: NodeRecord) -> NodeRow:
@@ -382,6 +385,13 @@ class Ledger:
             held_by=node.held_by,
             held_until=iso(node.held_until) if node.held_until else None,
             version=node.version,
+            faults=node.faults,
+            fault_at=iso(node.fault_at) if node.fault_at else None,
+            fault_token=node.fault_token,
+            fault_successes=node.fault_successes,
+            quarantines=node.quarantines,
+            quarantined_until=iso(node.quarantined_until) if node.quarantined_until else None,
+            quarantine_reason=node.quarantine_reason,
         )
 
 
@@ -401,6 +411,7 @@ _RECORDERS: dict[type, Any] = {
     fx.SaveNode: Ledger._save_node,
     fx.DeleteNode: Ledger._delete_node,
     fx.LoseNode: Ledger._lose_node,
+    fx.CountQuarantine: Ledger._quarantine,
 }
 
 _STALE_KINDS = {

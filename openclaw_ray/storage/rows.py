@@ -107,6 +107,13 @@ class NodeRow(NamedTuple):
     held_by: str | None
     held_until: str | None
     version: int
+    faults: int
+    fault_at: str | None
+    fault_token: int
+    fault_successes: int
+    quarantines: int
+    quarantined_until: str | None
+    quarantine_reason: str | None
 
 
 class AttemptRow(NamedTuple):

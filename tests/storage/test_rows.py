@@ -15,6 +15,8 @@ from tests.storage.builders import a_full_task, a_node, a_task, an_attempt
 FULL_NODE = a_node(
     cpu_usage=12.5, port=1, tags=["x"], agent=True, incarnation=3, resources={"cpu": 2}, offers={"echo": "a" * 64},
     withheld={"b": "no"}, gpus=[{"name": "g"}], held_reason="r", held_by="me", held_until="2026-01-01", version=4,
+    faults=3, fault_at="2026-01-01", fault_token=9, fault_successes=5, quarantines=2, quarantined_until="2026-01-02",
+    quarantine_reason="3 failures of its own",
 )  # fmt: skip
 FULL_ATTEMPT = an_attempt(
     outcome="failed", started_at="2026", error=TaskFailure(kind="timeout"), exit_status=1, signal="SIGKILL",
