@@ -51,7 +51,7 @@ def _show(session: Session, found: dict[str, Any]) -> None:
     if task["error"]:
         _show_error(session, task["error"])
     screen.out("")
-    for line in story_of(found["events"]):
+    for line in story_of(found["events"], found["attempts"]):
         screen.out(f"  {screen.state(line)}")
     if found["attempts"]:
         screen.out("")

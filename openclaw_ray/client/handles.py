@@ -71,7 +71,8 @@ class AsyncTask(TaskView):
 
     async def story(self) -> Story:
         """What happened to it, in words."""
-        return story_of((await self._history())["events"])
+        found = await self._history()
+        return story_of(found["events"], found["attempts"])
 
     async def logs(self) -> str:
         """The last output of every attempt, oldest first."""

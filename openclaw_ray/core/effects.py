@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from openclaw_ray.core.events import AttemptEnded
 from openclaw_ray.core.records import LeaseRecord, TaskRecord
 from openclaw_ray.core.types import Fault, Outcome
 
@@ -99,6 +100,8 @@ class RefuseReport(NamedTuple):
 
     token: int
     why: str
+    #: What it said, where that is evidence: an outcome that is news about an attempt.
+    said: AttemptEnded | None = None
 
 
 class CountRetry(NamedTuple):

@@ -28,6 +28,7 @@ from openclaw_ray.storage.batch import (
     TaskEnd,
     TaskUpdate,
 )
+from openclaw_ray.storage.late_reports import LateReport
 from openclaw_ray.storage.lookups import Known
 from openclaw_ray.storage.rows import AttemptRow, EventRow, NodeRow, SkillRow
 
@@ -316,6 +317,9 @@ class Ledger:
 
     def _refuse(self, e: fx.RefuseReport, version: int) -> None:
         self.meter.inc("stale_reports_total", (_STALE_KINDS.get(e.why, "other"),))
+        if (said := e.said) is not None:
+            who = (said.token, said.node_id, said.incarnation)
+            self.batch.late_reports.append(LateReport(*who, said.outcome.value, said.result, self._at, e.why))
 
     def _retry(self, e: fx.CountRetry, version: int) -> None:
         self.meter.inc("task_retries_total", (e.skill, e.reason))
