@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -67,12 +66,12 @@ def because(summary: str) -> str:
 
 
 def _show_status(session: Session, body: dict[str, Any]) -> None:
+    from openclaw_ray.client.views import recovery_words
+
     out, screen = session.screen.out, session.screen
     tasks, nodes, store = body["tasks"], body["node_stats"], body["stats"]
-    age_s = (datetime.now(UTC) - datetime.fromisoformat(body["started_at"])).total_seconds()
-    serving = f"serving for {duration(age_s)} (start {body['epoch']})"
     versions = f"v{metadata.version('openclaw-ray')} · Ray {metadata.version('ray')}"
-    out(f"{escape(body['namespace'])} · {_health(body)} · {serving} · {versions}")
+    out(f"{escape(body['namespace'])} · {_health(body)} · {recovery_words(body)} · {versions}")
     live = [f"{number(tasks[s])} {screen.state(s)}" for s in LIVE]
     ended = [f"{number(tasks[s])} {screen.state(s)}" for s in ENDED if tasks[s]]
     out("tasks    " + " · ".join(live) + ("      " + " · ".join(ended) if ended else ""))

@@ -37,7 +37,7 @@ def show(session: Session, task_id: str) -> None:
 
 
 def _show(session: Session, found: dict[str, Any]) -> None:
-    from openclaw_ray.client.views import story_of
+    from openclaw_ray.client.story import story_of
 
     screen, task = session.screen, found["task"]
     screen.out(_headline(session, task, found["attempts"]))

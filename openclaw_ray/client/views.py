@@ -364,54 +364,6 @@ class SkillTable(list[SkillInfo]):
         return bundle(table(self._COLUMNS, rows), html_table(self._COLUMNS, rows))
 
 
-class Story(list[str]):
-    """What happened to a task, a sentence each, oldest first."""
-
-    def __str__(self) -> str:
-        return "\n".join(self)
-
-    def __repr__(self) -> str:
-        return f"<Story of {len(self)} events>"
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return bundle(str(self), html_card("story", text=str(self)))
-
-
-_EVENT_WORDS = {"scheduled": "leased", "pending": "back in the queue"}
-
-
-def story_of(events: Iterable[Mapping[str, Any]], attempts: Iterable[Mapping[str, Any]] = ()) -> Story:
-    """Events in words, and where they belong in time what was said of attempts too late."""
-    lines = [(event["at"], _event_line(event)) for event in events]
-    for at, text in sorted((late["at"], _late_line(late, one["attempt"])) for one in attempts for late in one["late"]):
-        # Events keep their own order: a clock that was set back must not tell the story backwards.
-        place = next((i for i, line in enumerate(lines) if line[0] > at), len(lines))
-        lines.insert(place, (at, text))
-    return Story(escape(text) for _, text in lines)
-
-
-def _late_line(late: Mapping[str, Any], attempt: int) -> str:
-    said = {True: ", the same result", False: ", another result", None: ""}[late["same_result"]]
-    mark = f" (sha256 {late['sha256'][:8]}…)" if late["sha256"] else ""
-    return (
-        f"{late['at'][11:23]} refused (attempt {attempt}) on {late['node_id']} "
-        f"because: {late['outcome']} came too late, {late['why']}{said}{mark}"
-    )
-
-
-def _event_line(event: Mapping[str, Any]) -> str:
-    words = [event["at"][11:23], _EVENT_WORDS.get(event["what"], event["what"])]
-    if event["attempt"]:
-        words.append(f"(attempt {event['attempt']})")
-    if event["node_id"]:
-        words.append(f"{'to' if event['what'] == 'scheduled' else 'on'} {event['node_id']}")
-    if event["by"]:
-        words.append(f"by {event['by']}")
-    if event["reason"]:
-        words.append(f"because: {event['reason']}")
-    return " ".join(words)
-
-
 def cluster_line(status: Mapping[str, Any] | None, namespace: str, closed: bool, age_s: float | None = None) -> str:
     """One line about a cluster, of its last known state."""
     if closed:
@@ -428,12 +380,26 @@ def cluster_line(status: Mapping[str, Any] | None, namespace: str, closed: bool,
     )
 
 
+def recovery_words(status: Mapping[str, Any]) -> str:
+    """The last start in words: ``restart 4, 12s ago, 2,031 live tasks, none re-run``."""
+    age_s = max(0.0, datetime.now(UTC).timestamp() - from_iso(status["started_at"]))
+    if status["epoch"] <= 1:
+        return f"first start, {ago(age_s)}"
+    live = status["live_at_start"]
+    parts = [f"restart {status['epoch'] - 1}", ago(age_s), f"{live:,} live {'task' if live == 1 else 'tasks'}"]
+    parts.append(f"{status['rerun'] or 'none'} re-run")
+    if status["unheard"]:
+        parts.append(f"{status['unheard']:,} running on nodes not heard of yet")
+    return ", ".join(parts)
+
+
 def cluster_bundle(line: str, status: Mapping[str, Any] | None) -> dict[str, Any]:
     """A cluster's card: counts, nodes, scheduler."""
     if status is None:
         return bundle(line, html_card(line.strip("<>")))
     nodes = [NodeInfo.model_validate(document) for document in status["nodes"]]
     facts: list[tuple[str, object]] = [(name, f"{count:,}") for name, count in status["tasks"].items() if count]
+    facts.append(("serving since", recovery_words(status)))
     scheduler = status["scheduler"]
     facts.append(("scheduler", scheduler["strategy"] or "on" if scheduler["alive"] else "silent"))
     return bundle(
@@ -479,6 +445,6 @@ def snapshot_of(document: Mapping[str, Any]) -> Snapshot:
 
 
 __all__ = [
-    "ClusterStatus", "Explained", "NodeFacts", "NodeTable", "SkillInfo", "SkillTable", "Story", "TaskTable", "TaskView",
-    "cluster_bundle", "cluster_line", "skills_of", "snapshot_of", "story_of",
+    "ClusterStatus", "Explained", "NodeFacts", "NodeTable", "SkillInfo", "SkillTable", "TaskTable", "TaskView",
+    "cluster_bundle", "cluster_line", "recovery_words", "skills_of", "snapshot_of",
 ]  # fmt: skip

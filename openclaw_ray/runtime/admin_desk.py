@@ -38,6 +38,9 @@ class AdminDesk:
             "epoch": identity.epoch,
             "started_at": iso(identity.started_at),
             "live_at_start": identity.live_at_start,
+            # Since this start: attempts run again because of it, and those whose node has not come back yet.
+            "rerun": self._office.recovery.rerun,
+            "unheard": self._office.recovery.unheard,
             "version": self._office.commit.version,
             "namespace": self._office.settings.namespace,
         }

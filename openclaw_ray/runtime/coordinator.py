@@ -31,6 +31,7 @@ from openclaw_ray.runtime.node_desk import NodeDesk
 from openclaw_ray.runtime.params import ParamsCache
 from openclaw_ray.runtime.plan_desk import PlanDesk
 from openclaw_ray.runtime.query_desk import QueryDesk
+from openclaw_ray.runtime.recovery import Recovery
 from openclaw_ray.runtime.registry import SkillDesk
 from openclaw_ray.runtime.release import release
 from openclaw_ray.runtime.restore import rebuild, restore_ledger, restore_registry
@@ -154,6 +155,7 @@ class Coordinator:
             params=ParamsCache(),
             registry=registry,
             meter=meter,
+            recovery=Recovery(state.leases.values()),
         )
         office = self._office
         desks = (
@@ -201,6 +203,7 @@ class Coordinator:
 
     def _committed(self, ledger: Ledger) -> None:
         """A batch is on disk: carry out its effects, and look whether a deadline came nearer."""
+        self.office.recovery.note(ledger.batch.end_attempts, self.office.outboxes)
         release(self.office, ledger)
         if self._ticker is not None:
             self._ticker.look_again()

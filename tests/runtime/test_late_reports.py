@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from openclaw_ray.client.views import story_of
+from openclaw_ray.client.story import story_of
 from openclaw_ray.core.types import Outcome
 from openclaw_ray.storage.late_reports import PER_TASK_MAX
 from tests.support.fakes import HandAgent, Hub
