@@ -108,6 +108,11 @@ def seconds_until(moment: str) -> float:
     return max(0.0, (datetime.fromisoformat(moment) - datetime.now(UTC)).total_seconds())
 
 
+def seconds_since(moment: str) -> float:
+    """Seconds, by this machine's clock, since an ISO time; 0 when it is to come."""
+    return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds())
+
+
 def ago(seconds: float | None) -> str:
     """How long ago something was: ``just now``, ``42s ago``; ``never`` for none."""
     if seconds is None:
