@@ -17,6 +17,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "demo": ("demo", "See it work: a throw-away cluster indexes Python's standard library."),
         "backup": ("cluster", "Write a verified copy of the database."),
         "restore": ("restore", "Put a backup in the place of the database."),
+        "doctor": ("doctor", "What is wrong here, and what to do about it."),
     },
     "Look": {
         "status": ("status", "How the cluster is, in a few lines."),

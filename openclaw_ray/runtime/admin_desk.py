@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any
 
 from openclaw_ray import protocol
 from openclaw_ray.core.state import ClusterState
 from openclaw_ray.core.types import LIVE_STATES
-from openclaw_ray.errors import InvalidRequest
+from openclaw_ray.errors import InvalidRequest, OpenClawError
 from openclaw_ray.models.door import parse
 from openclaw_ray.models.fields import iso
 from openclaw_ray.runtime.context import Office
@@ -94,6 +95,9 @@ class AdminDesk:
         stamp = iso(self._office.clock.now().wall)[:19].replace(":", "-")
         named = f"{self._office.settings.namespace}-{stamp}.db"
         info = await self._store.backup(await asyncio.to_thread(_target, to, named))
+        at = iso(self._office.clock.now().wall)
+        with contextlib.suppress(OpenClawError):  # the copy is there, whatever the disk says of this word about it
+            await self._office.commit.run(lambda turn: turn.ledger.batch.meta.update(last_backup=at))
         return {
             "path": str(info.path),
             "bytes": info.bytes,

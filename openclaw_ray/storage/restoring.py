@@ -74,7 +74,7 @@ def examine(source: Path) -> Candidate:
         raise StorageError(f"there is no file {source}", facts={"path": str(source), "problem": "missing"})
     schema.check_access(source, read_only=True)
     found = schema.inspect(source, len(schema.shipped()), alone=not _served(source))
-    with opened(source, _mode(source)) as conn:
+    with opened(source, living_mode(source)) as conn:
         newest = conn.execute(NEWEST_EVENT).fetchone()
         live, out = (int(conn.execute(asked).fetchone()[0]) for asked in (LIVE, OUT))
     return Candidate(source, found.cluster_id, found.schema, newest[0] if newest else None, live, out)
@@ -102,7 +102,7 @@ def restore(source: Path, target: Path, at: str, *, replace: bool = False) -> Re
         _check_place(target, candidate, replace=replace)
         partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.restoring")
         try:
-            info = copy(source, partial, mode=_mode(source))
+            info = copy(source, partial, mode=living_mode(source))
             token, epoch = _go_on(partial, at, candidate)
             kept = _make_way(target, at)
             partial.rename(target)
@@ -121,7 +121,8 @@ def _served(path: Path) -> bool:
     return Path(f"{os.path.realpath(path)}.lock").exists()
 
 
-def _mode(path: Path) -> str:
+def living_mode(path: Path) -> str:
+    """How to open a database that may be in use, and leave no trace where it is not."""
     return "ro" if _served(path) else schema.reading_mode(path)
 
 

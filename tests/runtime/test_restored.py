@@ -16,6 +16,7 @@ async def test_tokens_go_on_after_a_restore_and_late_reports_stay_out(hub: Hub, 
     await agent.register()
     await hub.submit("t1")
     await hub.call("backup", to=str(tmp_path / "backup.db"))
+    assert await hub.on_disk("SELECT value FROM meta WHERE name = 'last_backup'") == [(hub.instant(0),)]
     await hub.assign()
     [lease] = await agent.fetch()  # leased after the backup: the restored file knows nothing of it
     await hub.submit("gone")
