@@ -39,21 +39,24 @@ _WORDS = {
 
 def ended(books: Books, event: ev.AttemptEnded, now: Now, rules: Rules) -> list[Effect]:
     """How an attempt ended, and what that says of its node."""
+    if event.outcome is Outcome.COMPLETED and not books.crashes:
+        return tasks.ended(books, event, now, rules)  # the usual case costs nothing here
     lease = books.leases.get(event.token)
     kind = _kind(event)
-    crashed = event.outcome is Outcome.FAILED and kind == "crashed" and lease is not None
+    crashed = event.outcome is Outcome.FAILED and kind == "crashed" and not event.permanent
     if crashed and lease is not None and _node_crashes_it(books, lease, now, rules):
         event = event._replace(node_caused=True)  # the skill is well elsewhere: not the task's first budget
     effects = tasks.ended(books, event, now, rules)
     if lease is None or refusal(effects) is not None:
         return effects
     if event.outcome is Outcome.COMPLETED:
-        return effects + _completed(books, lease, now, rules) if books.crashes else effects
+        return effects + _completed(books, lease, now, rules)
     if crashed:
         books.crashes.note(lease.skill, lease.task_id, event.node_id, lease.token, now.wall)
     if event.node_caused and kind not in _HEALING:
         what = Fault.CRASHES if crashed else Fault.REFUSED if kind in _REFUSALS else Fault.EXECUTOR
-        effects += failed(books, books.nodes[event.node_id], what, lease.token, now, rules, kind)
+        detail = lease.skill if crashed else kind
+        effects += failed(books, books.nodes[event.node_id], what, lease.token, now, rules, detail)
     return effects
 
 

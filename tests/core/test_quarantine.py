@@ -231,7 +231,7 @@ def test_a_skill_that_crashes_on_one_node_and_completes_on_another_speaks_agains
     c.run("second", "n1", **CRASHED)
     assert c.node("n1").status is NodeStatus.ERROR
     assert c.node("n1").quarantine_reason == (
-        "3 failures of its own, the last: tasks crash here and complete elsewhere (crashed)"
+        "3 failures of its own, the last: tasks crash here and complete elsewhere (work)"
     )
 
 
