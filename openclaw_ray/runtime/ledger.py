@@ -70,6 +70,8 @@ class Signals:
     ended: list[tuple[TaskRecord, str | None, str | None]] = field(default_factory=list)
     accepted: list[tuple[str, Intake]] = field(default_factory=list)
     skills: bool = False
+    #: Nodes that were taken out of service, and what they fail by.
+    quarantined: list[fx.CountQuarantine] = field(default_factory=list)
 
 
 class Ledger:
@@ -349,6 +351,7 @@ class Ledger:
 
     def _quarantine(self, e: fx.CountQuarantine, version: int) -> None:
         self.meter.inc("node_quarantines_total", (e.fault.value,))
+        self.signals.quarantined.append(e)
 
     # -- rows ------------------------------------------------------------------------------------------------------
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 KNOCK_S = 2.0
 #: An agent that does not answer within this (seconds) is stuck.
 ASK_S = 3.0
+#: A Scheduler that is not heard of is asked for once more after this (seconds).
+AGAIN_S = 3.0
 #: Answers slower than this mean a machine or a disk that is overloaded.
 SLOW_S = 1.0
 #: Clocks that differ by more make times of attempts wrong on the screen; leases do not depend on them.
@@ -56,6 +58,9 @@ def serving(session: Session) -> Iterator[Finding]:
             began = time.monotonic()
             state = session.ask(cluster, "get_state")
             yield _answer(time.monotonic() - began, state)
+            if not state["scheduler"]["alive"]:  # between two of its calls, on a machine that is overloaded?
+                time.sleep(AGAIN_S)
+                state = session.ask(cluster, "get_state")
             yield _scheduler(state)
             yield from nodes(state["nodes"])
             yield from _agents(state)
