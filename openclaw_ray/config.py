@@ -136,6 +136,19 @@ class Settings(BaseSettings):
     #: Lost attempts (the node went away) before a task fails: such a task may be what kills its nodes.
     max_lost: int = Field(default=3, ge=0, le=1_000)
 
+    # --- quarantine -------------------------------------------------------------------------------------------------
+    #: Failures of its own after which a node is leased nothing for a while: one is an accident, two may be; 0: never.
+    quarantine_faults: int = Field(default=3, ge=0, le=1_000)
+    #: Seconds without such a failure after which those before are forgotten: long enough for a node whose agent dies
+    #: every minute or two.
+    quarantine_window_s: PositiveSeconds = 300.0
+    #: First quarantine, seconds: a machine that starts again is through with it; doubled for each one in a row ...
+    quarantine_base_s: PositiveSeconds = 30.0
+    #: ... up to this many: a mended machine is back within the hour, without anybody's word.
+    quarantine_max_s: PositiveSeconds = 3_600.0
+    #: Seconds without a failure of its own after which the next quarantine is a first one again.
+    quarantine_forgive_s: PositiveSeconds = 600.0
+
     # --- limits -----------------------------------------------------------------------------------------------------
     #: Tasks that may wait; at most 1 KB of memory each keeps the StateManager near 1 GB.
     waiting_tasks_max: int = Field(default=1_000_000, ge=1, le=100_000_000)

@@ -10,6 +10,7 @@ import html
 import math
 import unicodedata
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 #: Rows of a table in a notebook; the rest is one line "… n more".
@@ -100,6 +101,16 @@ def duration(seconds: float | None) -> str:
     if whole < _DAY:
         return f"{whole // _HOUR}h {whole % _HOUR // _MINUTE:02d}m"
     return f"{whole // _DAY}d {whole % _DAY // _HOUR}h"
+
+
+def seconds_until(moment: str) -> float:
+    """Seconds from now, by this machine's clock, until an ISO time; 0 when it has passed."""
+    return max(0.0, (datetime.fromisoformat(moment) - datetime.now(UTC)).total_seconds())
+
+
+def seconds_since(moment: str) -> float:
+    """Seconds, by this machine's clock, since an ISO time; 0 when it is to come."""
+    return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds())
 
 
 def ago(seconds: float | None) -> str:

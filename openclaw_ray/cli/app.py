@@ -14,9 +14,11 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Run": {
         "up": ("cluster", "Start a cluster here, or join one; it stays until `down`."),
         "down": ("cluster", "End what `up` started; tasks and results stay on disk."),
-        "demo": ("demo", "See it work: a throw-away cluster indexes the Python standard library."),
+        "demo": ("demo", "See it work: a throw-away cluster indexes Python's standard library."),
         "drill": ("drill", "Try to break it: parts of a throw-away cluster are killed under load."),
         "backup": ("cluster", "Write a verified copy of the database."),
+        "restore": ("restore", "Put a backup in the place of the database."),
+        "doctor": ("doctor", "What is wrong here, and what to do about it."),
     },
     "Look": {
         "status": ("status", "How the cluster is, in a few lines."),

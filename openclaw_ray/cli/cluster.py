@@ -142,6 +142,7 @@ def backup(session: Session, to: str) -> None:
             f"integrity {found['integrity']} · schema {found['schema']} · {number(found['tasks'])} tasks · "
             f"sha256 {found['sha256'][:12]}…"
         )
+        session.screen.note(f"restore with: openclaw-ray restore {escape(found['path'])} --into NEW.db")
 
     session.answer("backup", found, show)
 

@@ -9,7 +9,7 @@ import click
 
 from openclaw_ray.cli.base import Session, common
 from openclaw_ray.cli.screen import Column
-from openclaw_ray.display import ago, duration, escape, number
+from openclaw_ray.display import ago, duration, escape, number, seconds_until
 
 if TYPE_CHECKING:
     from openclaw_ray.client.views import SkillInfo
@@ -64,12 +64,14 @@ def _node_row(info: NodeInfo) -> tuple[object, ...]:
 
 
 def _note(info: NodeInfo) -> str:
-    """Why it is held, or which skills it does not offer and why."""
+    """Why it is held or quarantined, or which skills it does not offer and why."""
     parts = []
     if info.held_reason:
         by = f" by {info.held_by}" if info.held_by else ""
         until = f", until {info.held_until[11:16]} UTC" if info.held_until else ""
         parts.append(f'"{info.held_reason}"{by}{until}')
+    if info.quarantined_until:
+        parts.append(f"{info.quarantine_reason}; retry in {duration(seconds_until(info.quarantined_until))}")
     if not info.agent:
         parts.append("kept by hand")
     parts += [f"no {skill}: {why}" for skill, why in info.withheld.items()]
@@ -157,7 +159,7 @@ def drain(session: Session, node_id: str, reason: str, deadline: str | None) -> 
 @click.argument("node_id", metavar="NODE")
 @click.pass_obj
 def undrain(session: Session, node_id: str) -> None:
-    """Give a node back."""
+    """Give a node back: ends a drain, and a quarantine before its time."""
     with session.connected() as cluster:
         info = cluster.node(node_id).undrain().info
     word = WORDS.get(info.status.value, info.status.value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +9,15 @@ import click
 
 from openclaw_ray.cli.base import Session, common
 from openclaw_ray.cli.nodes import WORDS
-from openclaw_ray.display import bytes_, duration, escape, number
+from openclaw_ray.display import bytes_, duration, escape, number, seconds_until
 
 if TYPE_CHECKING:
     from openclaw_ray.client import Cluster
 
 #: Skills whose waiting tasks are explained.
 EXPLAINED = 3
+#: Quarantined nodes that are named.
+QUARANTINED_SHOWN = 3
 LIVE = ("pending", "scheduled", "running")
 ENDED = ("completed", "failed", "timeout", "cancelled")
 NODE_STATES = ("online", "busy", "maintenance", "error", "offline")
@@ -65,17 +66,20 @@ def because(summary: str) -> str:
 
 
 def _show_status(session: Session, body: dict[str, Any]) -> None:
+    from openclaw_ray.client.views import recovery_words
+
     out, screen = session.screen.out, session.screen
     tasks, nodes, store = body["tasks"], body["node_stats"], body["stats"]
-    age_s = (datetime.now(UTC) - datetime.fromisoformat(body["started_at"])).total_seconds()
-    serving = f"serving for {duration(age_s)} (start {body['epoch']})"
     versions = f"v{metadata.version('openclaw-ray')} · Ray {metadata.version('ray')}"
-    out(f"{escape(body['namespace'])} · {_health(body)} · {serving} · {versions}")
+    out(f"{escape(body['namespace'])} · {_health(body)} · {recovery_words(body)} · {versions}")
     live = [f"{number(tasks[s])} {screen.state(s)}" for s in LIVE]
     ended = [f"{number(tasks[s])} {screen.state(s)}" for s in ENDED if tasks[s]]
     out("tasks    " + " · ".join(live) + ("      " + " · ".join(ended) if ended else ""))
     shown = [f"{nodes[s]} {screen.state(WORDS.get(s, s))}" for s in NODE_STATES if nodes[s]]
     out(f"nodes    {' · '.join(shown) or 'none'}      slots {nodes['slots_used']}/{nodes['slots']}")
+    for node in [one for one in body["nodes"] if one["quarantined_until"]][:QUARANTINED_SHOWN]:
+        left = duration(seconds_until(node["quarantined_until"]))
+        out(f"out      {escape(node['node_id'])} for {left} more: {escape(node['quarantine_reason'], 100)}")
     for wait in body["waits"]:
         out(f"waits    {number(wait['pending'])} {escape(wait['skill'], 40)}: {escape(wait['summary'], 100)}")
     strategy = escape(body["scheduler"]["strategy"] or "-")

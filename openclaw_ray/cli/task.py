@@ -37,7 +37,7 @@ def show(session: Session, task_id: str) -> None:
 
 
 def _show(session: Session, found: dict[str, Any]) -> None:
-    from openclaw_ray.client.views import story_of
+    from openclaw_ray.client.story import story_of
 
     screen, task = session.screen, found["task"]
     screen.out(_headline(session, task, found["attempts"]))
@@ -51,7 +51,7 @@ def _show(session: Session, found: dict[str, Any]) -> None:
     if task["error"]:
         _show_error(session, task["error"])
     screen.out("")
-    for line in story_of(found["events"]):
+    for line in story_of(found["events"], found["attempts"]):
         screen.out(f"  {screen.state(line)}")
     if found["attempts"]:
         screen.out("")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 from openclaw_ray.client.ends import Ends, OnError
 from openclaw_ray.client.snapshot import Snapshot
 from openclaw_ray.client.specs import SubmitOptions, os_user
-from openclaw_ray.client.views import Explained, NodeFacts, Story, TaskTable, TaskView, story_of
+from openclaw_ray.client.story import Story, story_of
+from openclaw_ray.client.views import Explained, NodeFacts, TaskTable, TaskView
 from openclaw_ray.models.door import parse
 from openclaw_ray.models.node import NodeChange
 from openclaw_ray.models.task import Attempt
@@ -71,7 +72,8 @@ class AsyncTask(TaskView):
 
     async def story(self) -> Story:
         """What happened to it, in words."""
-        return story_of((await self._history())["events"])
+        found = await self._history()
+        return story_of(found["events"], found["attempts"])
 
     async def logs(self) -> str:
         """The last output of every attempt, oldest first."""

@@ -10,7 +10,17 @@ from typing import Any, TypeVar
 
 from openclaw_ray.client.snapshot import Snapshot
 from openclaw_ray.core.types import TaskState
-from openclaw_ray.display import ROWS_MAX, ago, bundle, duration, escape, html_card, html_table, table
+from openclaw_ray.display import (
+    ROWS_MAX,
+    ago,
+    bundle,
+    duration,
+    escape,
+    html_card,
+    html_table,
+    seconds_until,
+    table,
+)
 from openclaw_ray.models.fields import from_iso
 from openclaw_ray.models.node import NodeInfo
 from openclaw_ray.models.skill import SkillManifest
@@ -240,6 +250,7 @@ class NodeFacts:
             ("skills", ", ".join(i.available_skills) or "-"),
             ("heard", _heard(i)),
         ]
+        facts += [("quarantined", _quarantine(i))] if i.quarantined_until else []
         facts += [("withheld", f"{name}: {why}") for name, why in i.withheld.items()]
         return bundle(repr(self), html_card(f"{i.node_id} ({i.hostname})", facts))
 
@@ -274,11 +285,18 @@ def _heard(i: NodeInfo) -> str:
     return ago(max(0.0, datetime.now(UTC).timestamp() - from_iso(i.last_heartbeat)))
 
 
+def _quarantine(i: NodeInfo) -> str:
+    """Why it is quarantined, and for how much longer; empty when it is not."""
+    if i.quarantined_until is None:
+        return ""
+    return f"{i.quarantine_reason}; retry in {duration(seconds_until(i.quarantined_until))}"
+
+
 def _node_row(i: NodeInfo) -> tuple[object, ...]:
     skills = ", ".join(i.available_skills[:3]) + (
         f", +{len(i.available_skills) - 3}" if len(i.available_skills) > 3 else ""
     )
-    note = f'"{i.held_reason}"' + (f" by {i.held_by}" if i.held_by else "") if i.held_reason else ""
+    note = f'"{i.held_reason}"' + (f" by {i.held_by}" if i.held_by else "") if i.held_reason else _quarantine(i)
     slots = f"{i.running_tasks}/{i.max_concurrent_tasks}"
     return (i.node_id, _word(i), slots, f"{i.cpu_usage:.0f}%", f"{i.memory_usage:.0f}%", skills, _heard(i), note)
 
@@ -346,39 +364,6 @@ class SkillTable(list[SkillInfo]):
         return bundle(table(self._COLUMNS, rows), html_table(self._COLUMNS, rows))
 
 
-class Story(list[str]):
-    """What happened to a task, a sentence each, oldest first."""
-
-    def __str__(self) -> str:
-        return "\n".join(self)
-
-    def __repr__(self) -> str:
-        return f"<Story of {len(self)} events>"
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return bundle(str(self), html_card("story", text=str(self)))
-
-
-_EVENT_WORDS = {"scheduled": "leased", "pending": "back in the queue"}
-
-
-def story_of(events: Iterable[Mapping[str, Any]]) -> Story:
-    """Events in words."""
-    story = Story()
-    for event in events:
-        words = [event["at"][11:23], _EVENT_WORDS.get(event["what"], event["what"])]
-        if event["attempt"]:
-            words.append(f"(attempt {event['attempt']})")
-        if event["node_id"]:
-            words.append(f"{'to' if event['what'] == 'scheduled' else 'on'} {event['node_id']}")
-        if event["by"]:
-            words.append(f"by {event['by']}")
-        if event["reason"]:
-            words.append(f"because: {event['reason']}")
-        story.append(escape(" ".join(words)))
-    return story
-
-
 def cluster_line(status: Mapping[str, Any] | None, namespace: str, closed: bool, age_s: float | None = None) -> str:
     """One line about a cluster, of its last known state."""
     if closed:
@@ -395,12 +380,26 @@ def cluster_line(status: Mapping[str, Any] | None, namespace: str, closed: bool,
     )
 
 
+def recovery_words(status: Mapping[str, Any]) -> str:
+    """The last start in words: ``restart 4, 12s ago, 2,031 live tasks, none re-run``."""
+    age_s = max(0.0, datetime.now(UTC).timestamp() - from_iso(status["started_at"]))
+    if status["epoch"] <= 1:
+        return f"first start, {ago(age_s)}"
+    live = status["live_at_start"]
+    parts = [f"restart {status['epoch'] - 1}", ago(age_s), f"{live:,} live {'task' if live == 1 else 'tasks'}"]
+    parts.append(f"{status['rerun'] or 'none'} re-run")
+    if status["unheard"]:
+        parts.append(f"{status['unheard']:,} running on nodes not heard of yet")
+    return ", ".join(parts)
+
+
 def cluster_bundle(line: str, status: Mapping[str, Any] | None) -> dict[str, Any]:
     """A cluster's card: counts, nodes, scheduler."""
     if status is None:
         return bundle(line, html_card(line.strip("<>")))
     nodes = [NodeInfo.model_validate(document) for document in status["nodes"]]
     facts: list[tuple[str, object]] = [(name, f"{count:,}") for name, count in status["tasks"].items() if count]
+    facts.append(("serving since", recovery_words(status)))
     scheduler = status["scheduler"]
     facts.append(("scheduler", scheduler["strategy"] or "on" if scheduler["alive"] else "silent"))
     return bundle(
@@ -446,6 +445,6 @@ def snapshot_of(document: Mapping[str, Any]) -> Snapshot:
 
 
 __all__ = [
-    "ClusterStatus", "Explained", "NodeFacts", "NodeTable", "SkillInfo", "SkillTable", "Story", "TaskTable", "TaskView",
-    "cluster_bundle", "cluster_line", "skills_of", "snapshot_of", "story_of",
+    "ClusterStatus", "Explained", "NodeFacts", "NodeTable", "SkillInfo", "SkillTable", "TaskTable", "TaskView",
+    "cluster_bundle", "cluster_line", "recovery_words", "skills_of", "snapshot_of",
 ]  # fmt: skip

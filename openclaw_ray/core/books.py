@@ -11,6 +11,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterator
 
+from openclaw_ray.core.crashes import Crashes
 from openclaw_ray.core.records import LeaseRecord, Needs, NodeRecord, Order, Shape, TaskRecord, start_order
 from openclaw_ray.core.resources import Room
 from openclaw_ray.core.timers import STALE_MAX, Timers
@@ -42,6 +43,10 @@ class Books:
         self.deadlines = Timers()
         #: Drained nodes by the wall time until which what runs there may finish.
         self.holds = Timers()
+        #: Quarantined nodes by the wall time of its end.
+        self.quarantines = Timers()
+        #: Which skill crashed where, see health.py. Neither written nor undone.
+        self.crashes = Crashes()
         #: Watched nodes by the monotonic time until which they may be silent.
         self.silences = Timers()
         #: Ready tasks of all shapes.
@@ -296,6 +301,10 @@ class Books:
             self.holds.set(node.id, node.held_until)
         else:
             self.holds.clear(node.id)
+        if node.quarantined_until:
+            self.quarantines.set(node.id, node.quarantined_until)
+        else:
+            self.quarantines.clear(node.id)
         self.changed_nodes.add(node.id)
 
     def drop_node(self, node: NodeRecord) -> None:
@@ -307,6 +316,7 @@ class Books:
         self.standing.clear()
         del self.nodes[node_id]
         self.holds.clear(node_id)
+        self.quarantines.clear(node_id)
         self.silences.clear(node_id)
         for shape in self.shapes.values():
             shape.nodes.discard(node_id)
@@ -403,6 +413,7 @@ class Books:
             ("due", self.due, waits),
             ("deadlines", self.deadlines, {t.id: t.deadline for t in tasks if t.deadline}),
             ("silences", self.silences, {n.id: n.silent_at for n in nodes if n.silent_at}),
+            ("quarantines", self.quarantines, {n.id: n.quarantined_until for n in nodes if n.quarantined_until}),
         ):
             if timers.at != wanted:
                 yield f"{name} are {timers.at}, records say {wanted}"

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from openclaw_ray.core.events import AttemptEnded
 from openclaw_ray.core.records import LeaseRecord, TaskRecord
-from openclaw_ray.core.types import Outcome
+from openclaw_ray.core.types import Fault, Outcome
 
 
 class Log(NamedTuple):
@@ -99,6 +100,8 @@ class RefuseReport(NamedTuple):
 
     token: int
     why: str
+    #: What it said, where that is evidence: an outcome that is news about an attempt.
+    said: AttemptEnded | None = None
 
 
 class CountRetry(NamedTuple):
@@ -136,6 +139,13 @@ class LoseNode(NamedTuple):
     node_id: str
 
 
+class CountQuarantine(NamedTuple):
+    """A node was taken out of service for reasons of its own."""
+
+    node_id: str
+    fault: Fault
+
+
 #: What the database keeps; the rest is answers and messages, which a restart may forget.
 STORED = (
     Log, InsertTask, EndTask, ChangeTask, DeleteTask, GrantLease, NoteStart, CloseAttempt, SaveNode, DeleteNode,
@@ -144,6 +154,7 @@ STORED = (
 Effect = (
     Log | InsertTask | EndTask | ChangeTask | DeleteTask | GrantLease | NoteStart | CloseAttempt | StopLease
     | RefuseReport | CountRetry | RefuseRow | SaveNode | DeleteNode | LoseNode
+    | CountQuarantine
 )  # fmt: skip
 
 

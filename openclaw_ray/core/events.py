@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from openclaw_ray.core.records import Needs
 from openclaw_ray.core.resources import Resources
-from openclaw_ray.core.types import NodeStatus, Outcome, TaskState
+from openclaw_ray.core.types import Fault, NodeStatus, Outcome, TaskState
 
 Doc = Any
 
@@ -177,6 +177,8 @@ class NodeSilenced(NamedTuple):
 
     node_id: str
     reason: str
+    #: What it failed by; None: nobody is to blame (a goodbye, an owner's word).
+    blame: Fault | None = None
 
 
 class NodeHeld(NamedTuple):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from openclaw_ray.core import events as ev
+from openclaw_ray.core import health
 from openclaw_ray.core.books import Books
 from openclaw_ray.core.effects import DeleteNode, Effect, Log, LoseNode, SaveNode, StopLease
 from openclaw_ray.core.records import NodeRecord, Rules
 from openclaw_ray.core.seats import promote, unseat
 from openclaw_ray.core.tasks import ask_stop, deadline_passed, lose
 from openclaw_ray.core.transitions import NodeCause, node_after
-from openclaw_ray.core.types import NodeStatus, Now, Outcome
+from openclaw_ray.core.types import Fault, NodeStatus, Now, Outcome
 from openclaw_ray.errors import Conflict, InvalidRequest, InvalidTransition, NotFound
 
 
@@ -37,8 +38,8 @@ def registered(books: Books, event: ev.NodeRegistered, now: Now, rules: Rules) -
         node = NodeRecord(event.node_id, NodeStatus.OFFLINE, event.slots, event.capacity, {}, frozenset())
         books.add_node(node)
     books.open_node(node)
-    before = node.status
-    node.status = node_after(node.status, NodeCause.HEARD, held=node.held_reason is not None)
+    before, replaced = node.status, node.agent and not event.same_agent
+    node.status = _after_word(node)
     node.agent, node.incarnation = True, event.incarnation
     node.slots, node.capacity = event.slots, event.capacity
     node.offers, node.tags = event.offers, event.tags
@@ -56,7 +57,16 @@ def registered(books: Books, event: ev.NodeRegistered, now: Now, rules: Rules) -
             effects += lose(books, lease, Outcome.LOST if ran else outcome, message, now, rules)
         elif lease.stopping:
             effects.append(StopLease(node.id, lease.token, lease.stopping))
-    return effects + _seat_anew(books, node)
+    effects += _seat_anew(books, node)
+    if replaced and before is not NodeStatus.OFFLINE:  # nobody had noticed that the one before was gone
+        effects += health.failed(books, node, Fault.AGENT, None, now, rules)
+    return effects
+
+
+def _after_word(node: NodeRecord) -> NodeStatus:
+    """Where a node stands once it is heard of."""
+    held, quarantined = node.held_reason is not None, node.quarantined_until > 0
+    return node_after(node.status, NodeCause.HEARD, held=held, quarantined=quarantined)
 
 
 def _seat_anew(books: Books, node: NodeRecord) -> list[Effect]:
@@ -78,7 +88,7 @@ def heard(books: Books, event: ev.NodeHeard, now: Now, rules: Rules) -> list[Eff
     before = node.status
     if before is NodeStatus.OFFLINE:
         books.open_node(node)
-        node.status = node_after(node.status, NodeCause.HEARD, held=node.held_reason is not None)
+        node.status = _after_word(node)
         books.close_node(node)
     node.last_heartbeat = now.wall
     books.watch_silence(node, now.mono + rules.lease_ttl_s)
@@ -98,6 +108,8 @@ def silenced(books: Books, event: ev.NodeSilenced, now: Now, rules: Rules) -> li
     effects = [*_log_move(node, before, event.reason), LoseNode(node.id)]
     for lease in node.by_token:
         effects += lose(books, lease, Outcome.LOST, f"node {node.id}: {event.reason}", now, rules)
+    if event.blame is not None and node.agent:
+        effects += health.failed(books, node, event.blame, None, now, rules)
     return effects
 
 
@@ -109,6 +121,7 @@ def held(books: Books, event: ev.NodeHeld, now: Now, rules: Rules) -> list[Effec
     books.open_node(node)
     node.status = after
     node.held_reason, node.held_by, node.held_until = event.reason, event.by, event.until
+    health.end_quarantine(node)  # the owner's word takes its place
     books.close_node(node)
     effects = _log_move(node, before, event.reason, event.by) or [
         Log("node_held", None, None, node.id, event.by, event.reason)
@@ -129,15 +142,16 @@ def hold_over(books: Books, node: NodeRecord) -> list[Effect]:
 
 
 def unheld(books: Books, event: ev.NodeUnheld, now: Now, rules: Rules) -> list[Effect]:
-    """The owner gives it back."""
+    """The owner gives it back, from a drain or from quarantine: nothing that happened before counts any more."""
     node = _get(books, event.node_id)
     if node.held_reason is None:
-        return []
+        return health.lifted(books, node, event.by) if health.is_out(node) else []
     after = node_after(node.status, NodeCause.UNDRAINED, held=False)
     before = node.status
     books.open_node(node)
     node.status = after
     node.held_reason, node.held_by, node.held_until = None, None, 0.0
+    health.forgive(node)
     books.close_node(node)
     return _log_move(node, before, None, event.by) or [Log("node_unheld", None, None, node.id, event.by)]
 
@@ -183,10 +197,9 @@ def moved_by_hand(books: Books, event: ev.NodeMovedByHand, now: Now, rules: Rule
         )
     if event.status is NodeStatus.MAINTENANCE:
         return held(books, ev.NodeHeld(node.id, "by hand", event.by, 0.0), now, rules)
-    if node.held_reason is not None:
+    effects: list[Effect] = []
+    if node.held_reason is not None or node.quarantined_until:
         effects = unheld(books, ev.NodeUnheld(node.id, event.by), now, rules)
-    else:
-        effects = []
     if node.agent or node.status is event.status:
         return effects
     if event.status is NodeStatus.OFFLINE:
@@ -225,9 +238,12 @@ def ticked(books: Books, event: ev.Ticked, now: Now, rules: Rules) -> list[Effec
         effects += deadline_passed(books, books.tasks[task_id], now)
     while (node_id := books.holds.pop(now.wall)) is not None:
         effects += hold_over(books, books.nodes[node_id])
+    while (node_id := books.quarantines.pop(now.wall)) is not None:
+        effects += health.recovered(books, books.nodes[node_id], now, rules)
     while (node_id := books.silences.pop(now.mono)) is not None:
         silent_s = round(now.wall - books.nodes[node_id].last_heartbeat)
-        effects += silenced(books, ev.NodeSilenced(node_id, f"silent for {max(silent_s, 0)} s"), now, rules)
+        word = ev.NodeSilenced(node_id, f"silent for {max(silent_s, 0)} s", Fault.SILENT)
+        effects += silenced(books, word, now, rules)
     return effects
 
 

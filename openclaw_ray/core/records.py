@@ -193,6 +193,19 @@ class NodeRecord:
     failed: int = 0
     mean_run_s: float = 0.0
     version: int = 0
+    #: Failures of its own that count at present; see health.py, which alone changes these seven.
+    faults: int = 0
+    #: Wall time of the newest, or of the end of its last quarantine.
+    fault_at: float = 0.0
+    #: An attempt counts only from this token on: what was under way together failed of one thing.
+    fault_token: int = 0
+    #: Its successful attempts by then.
+    fault_successes: int = 0
+    #: Quarantines in a row: the next one is longer.
+    quarantines: int = 0
+    #: Wall time until which it is leased nothing, 0: it is not quarantined; and why.
+    quarantined_until: float = 0.0
+    quarantine_reason: str | None = None
     #: Observations.
     cpu_usage: float = 0.0
     memory_usage: float = 0.0
@@ -218,7 +231,9 @@ class NodeRecord:
         return NodeRecord(
             self.id, self.status, self.slots, self.capacity, self.offers, self.tags, self.agent, self.incarnation,
             self.held_reason, self.held_by, self.held_until, self.silent_at, self.successful, self.failed,
-            self.mean_run_s, self.version, self.cpu_usage, self.memory_usage, self.disk_usage, self.last_heartbeat,
+            self.mean_run_s, self.version, self.faults, self.fault_at, self.fault_token, self.fault_successes,
+            self.quarantines, self.quarantined_until, self.quarantine_reason, self.cpu_usage, self.memory_usage,
+            self.disk_usage, self.last_heartbeat,
         )  # fmt: skip
 
     def keep_observations(self, seen: NodeRecord) -> None:
@@ -309,3 +324,8 @@ class Rules(NamedTuple):
     default_max_lost: int = 3
     prefill_ms: float = 200.0
     prefill_max: int = 4_000
+    quarantine_faults: int = 3
+    quarantine_window_s: float = 300.0
+    quarantine_base_s: float = 30.0
+    quarantine_max_s: float = 3_600.0
+    quarantine_forgive_s: float = 600.0

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from openclaw_ray.core import events as ev
-from openclaw_ray.core import leases, nodes, standing, tasks
+from openclaw_ray.core import health, leases, nodes, standing, tasks
 from openclaw_ray.core.books import Books
 from openclaw_ray.core.effects import STORED, Effect
 from openclaw_ray.core.records import LeaseRecord, Needs, NodeRecord, Rules, Shape, TaskRecord
@@ -26,7 +26,7 @@ _HANDLERS: Mapping[type, Handler] = MappingProxyType(
         ev.NodeRefilled: standing.refilled,
         ev.Assigned: leases.assigned,
         ev.AttemptStarted: tasks.started,
-        ev.AttemptEnded: tasks.ended,
+        ev.AttemptEnded: health.ended,
         ev.CancelAsked: tasks.cancel_asked,
         ev.TaskEdited: tasks.edited,
         ev.TaskMovedByHand: tasks.moved_by_hand,
@@ -155,7 +155,11 @@ class ClusterState:
     def next_deadline(self) -> tuple[float | None, float | None]:
         """When `Ticked` will do something next: (wall seconds, monotonic seconds), None where nothing is due."""
         books = self.books
-        walls = [at for timers in (books.due, books.deadlines, books.holds) if (at := timers.first()) is not None]
+        walls = [
+            at
+            for timers in (books.due, books.deadlines, books.holds, books.quarantines)
+            if (at := timers.first()) is not None
+        ]
         return (min(walls, default=None), books.silences.first())
 
     # -- views ----------------------------------------------------------------------------------------------------
@@ -214,6 +218,8 @@ class ClusterState:
                 )
             if (node.silent_at > 0) == (node.status is NodeStatus.OFFLINE):
                 wrong.append(f"node {node.id} is {node.status}, watched until {node.silent_at} (I23)")
+            if node.quarantined_until and node.status not in (NodeStatus.ERROR, NodeStatus.OFFLINE):
+                wrong.append(f"node {node.id} is {node.status}, though it is quarantined (I18)")
         for lease in books.leases.values():
             under = books.tasks.get(lease.task_id)
             if not lease.stopping and (under is None or under.token != lease.token):

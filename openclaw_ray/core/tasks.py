@@ -120,9 +120,11 @@ def ended(books: Books, event: ev.AttemptEnded, now: Now, rules: Rules) -> list[
     """The agent says how an attempt ended: room is free, and the task completes, waits again or ends."""
     lease, refusal = _current(books, event)
     if lease is None:
-        return [RefuseReport(event.token, refusal)]
+        return [RefuseReport(event.token, refusal, event)]
     task = _task_under(books, lease)
-    effects: list[Effect] = [] if task is not None else [RefuseReport(event.token, "task ended")]
+    effects: list[Effect] = []
+    if task is None:  # that it was stopped then is no news
+        effects.append(RefuseReport(event.token, "task ended", event if event.outcome in _ON_ITS_OWN else None))
     if not lease.started_at and (task is not None or event.started_at) and event.outcome not in _NEVER_RAN:
         effects += _note_start(books, lease, task, event.started_at, now)
     if task is None:
@@ -136,6 +138,8 @@ def ended(books: Books, event: ev.AttemptEnded, now: Now, rules: Rules) -> list[
     return effects
 
 
+#: Outcomes to which an attempt comes by itself.
+_ON_ITS_OWN = (Outcome.COMPLETED, Outcome.FAILED, Outcome.TIMEOUT)
 #: Outcomes that say nothing of a start: it was not begun, or nobody knows.
 _NEVER_RAN = (Outcome.RELEASED, Outcome.LOST)
 

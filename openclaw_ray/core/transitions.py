@@ -88,15 +88,18 @@ NODE_TABLE: dict[NodeStatus, dict[NodeCause, NodeStatus]] = {
         _D.UNDRAINED: _N.ONLINE,
     },
     _N.OFFLINE: {
-        _D.HEARD: _N.ONLINE,  # or MAINTENANCE where it is still held: see `node_after`
+        _D.HEARD: _N.ONLINE,  # or MAINTENANCE where it is held, ERROR where it is quarantined: see `node_after`
         _D.SILENT: _N.OFFLINE,
         _D.DRAINED: _N.OFFLINE,  # remembered; holds when it is back
         _D.UNDRAINED: _N.OFFLINE,
+        _D.QUARANTINED: _N.OFFLINE,  # its agent died once too often; holds when it is back
+        _D.RECOVERED: _N.OFFLINE,
     },
     _N.ERROR: {
         _D.HEARD: _N.ERROR,
         _D.SILENT: _N.OFFLINE,
         _D.DRAINED: _N.MAINTENANCE,
+        _D.UNDRAINED: _N.ONLINE,  # its owner knows better
         _D.RECOVERED: _N.ONLINE,
     },
     _N.BUSY: {},  # derived, never stored
@@ -127,8 +130,14 @@ def illegal_task(state: TaskState, asked: str, among: Iterable[TaskState] = Task
     )
 
 
-def node_after(status: NodeStatus, cause: NodeCause, *, held: bool) -> NodeStatus:
-    """The status that `cause` takes a node in `status` to; `held` = its owner drained it and has not given it back.
+def node_after(status: NodeStatus, cause: NodeCause, *, held: bool, quarantined: bool = False) -> NodeStatus:
+    """The status that `cause` takes a node in `status` to.
+
+    Args:
+        status: Where it stands.
+        cause: What happened.
+        held: Its owner drained it and has not given it back.
+        quarantined: Its quarantine goes on.
 
     Raises:
         InvalidTransition: the table has no such edge.
@@ -143,7 +152,9 @@ def node_after(status: NodeStatus, cause: NodeCause, *, held: bool) -> NodeStatu
             limit=f"from {status.value}: {', '.join(legal)}",
             facts={"state": status.value, "asked": cause.value, "legal": legal},
         ) from None
-    return NodeStatus.MAINTENANCE if after is NodeStatus.ONLINE and held else after
+    if after is not NodeStatus.ONLINE:
+        return after
+    return NodeStatus.MAINTENANCE if held else NodeStatus.ERROR if quarantined else after
 
 
 _Table = dict[TaskState, dict[TaskCause, TaskState]] | dict[NodeStatus, dict[NodeCause, NodeStatus]]

@@ -56,6 +56,16 @@ class Outcome(StrEnum):
     RELEASED = "released"
 
 
+class Fault(StrEnum):
+    """What a node fails by for reasons of its own: a closed set, also a metric label."""
+
+    REFUSED = "refused"  # it could not run what it had offered
+    EXECUTOR = "executor"  # an executor went, and no task is to blame
+    AGENT = "agent"  # its agent died
+    SILENT = "silent"  # nothing was heard of it for the lease time
+    CRASHES = "crashes"  # tasks crashed there that completed elsewhere
+
+
 class Priority(IntEnum):
     """Smaller is more urgent; waiting raises a task by one level per `aging_s`."""
 

@@ -76,6 +76,7 @@ FAMILIES: dict[str, Family] = {
     ),
     # --- nodes ------------------------------------------------------------------------------------------------------
     "nodes": Family("gauge", "Nodes in each state.", ("state",)),
+    "node_quarantines_total": Family("counter", "Nodes taken out of service for failures of their own.", ("reason",)),
     "nodes_lost_total": Family("counter", "Nodes that went away with or without work."),
     "node_slots": Family("gauge", "Slots of a node.", ("node",)),
     "node_slots_used": Family("gauge", "Slots of a node that are leased.", ("node",)),

@@ -117,3 +117,13 @@ class NodeInfo(Document):
     held_by: str | None = None
     held_until: str | None = None
     version: int = 0
+    #: Failures for reasons of its own that count at present, and the newest of them (or the end of its quarantine).
+    faults: int = 0
+    fault_at: str | None = None
+    #: Token from which on an attempt's failure counts anew, and its successful attempts by then.
+    fault_token: int = 0
+    fault_successes: int = 0
+    #: Quarantines in a row; the next one is longer.
+    quarantines: int = 0
+    quarantined_until: str | None = None  # leased nothing before that, and why
+    quarantine_reason: str | None = None

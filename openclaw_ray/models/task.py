@@ -125,6 +125,20 @@ class TaskFailure(Document):
     exhausted: Literal["retries", "lost"] | None = None
 
 
+class LateReport(Document):
+    """An outcome that came when the attempt had ended already, and was refused."""
+
+    outcome: str
+    sha256: str | None = None  # of its result's JSON text
+    at: str
+    node_id: str  # who said it
+    incarnation: int
+    why: str  # it was refused
+    bytes: int = 0  # of its result
+    #: Whether its result is the accepted one, byte by byte; None: one of the two has none.
+    same_result: bool | None = None
+
+
 class Attempt(Document):
     """One try at running a task."""
 
@@ -143,6 +157,8 @@ class Attempt(Document):
     peak_memory: int | None = None  # bytes
     log_tail: str | None = None
     by: str | None = None  # who ran it, where that was not an agent
+    #: What was said of it too late; told by a task's history only.
+    late: list[LateReport] = Field(default_factory=list)
 
 
 class Task(Document):

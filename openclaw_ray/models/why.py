@@ -81,7 +81,7 @@ def why_of(task: TaskRecord, found: Explanation, nodes: Mapping[str, NodeRecord]
         now: The present.
         strategy: Name of the strategy in force.
     """
-    shown = [_node_why(v) for v in found.nodes]
+    shown = [_node_why(v, nodes.get(v.node_id), now) for v in found.nodes]
     never = bool(found.nodes) and all(v.never for v in found.nodes)
     missing = bool(task.shape) and not found.nodes
     verdict = _verdict(task, found, never or missing)
@@ -133,7 +133,7 @@ def _summary(task: TaskRecord, found: Explanation, verdict: str, now: Now) -> st
     return f"{task.id} cannot start: {words} ({waiting}{end})"
 
 
-def _node_why(v: NodeVerdict) -> NodeWhy:
+def _node_why(v: NodeVerdict, node: NodeRecord | None, now: Now) -> NodeWhy:
     skills = "ok"
     if v.missing_skills:
         skills = "missing " + ", ".join(v.missing_skills)
@@ -142,7 +142,7 @@ def _node_why(v: NodeVerdict) -> NodeWhy:
     elif v.missing_tags:
         skills = "lacks tag " + ", ".join(v.missing_tags)
     short = "; ".join(f"{n}: needs {amount(n, a)}, {amount(n, f)} of {amount(n, t)} free" for n, a, f, t in v.short)
-    verdict = "fits" if not v.reasons else "never, as configured" if v.never else _not_now(v)
+    verdict = "fits" if not v.reasons else "never, as configured" if v.never else _not_now(v, node, now)
     return NodeWhy(
         node_id=v.node_id,
         status=v.status.value,
@@ -153,7 +153,10 @@ def _node_why(v: NodeVerdict) -> NodeWhy:
     )
 
 
-def _not_now(v: NodeVerdict) -> str:
+def _not_now(v: NodeVerdict, node: NodeRecord | None, now: Now) -> str:
+    if node is not None and node.status is NodeStatus.ERROR and node.quarantined_until:
+        left_s = max(0.0, node.quarantined_until - now.wall)
+        return f"not now: quarantined for {left_s:.0f} s more, {node.quarantine_reason}"
     by_status = {
         NodeStatus.OFFLINE: "offline",
         NodeStatus.MAINTENANCE: "while draining",
@@ -175,7 +178,7 @@ def _changes(task: TaskRecord, found: Explanation) -> list[str]:
             steps.append(f"add tag {', '.join(v.missing_tags)} to {v.node_id}")
         if Reason.NODE_OFFLINE in v.reasons:
             steps.append(f"bring {v.node_id} back online")
-        if Reason.NODE_DRAINING in v.reasons:
+        if Reason.NODE_DRAINING in v.reasons or Reason.NODE_QUARANTINED in v.reasons:
             steps.append(f"openclaw-ray undrain {v.node_id}")
         steps += [f"ask for {amount(n, t)} {n} instead of {amount(n, a)}" for n, a, _, t in v.short if a > t]
         if v.slots == 0:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any
 
 from openclaw_ray import protocol
 from openclaw_ray.core.state import ClusterState
 from openclaw_ray.core.types import LIVE_STATES
-from openclaw_ray.errors import InvalidRequest
+from openclaw_ray.errors import InvalidRequest, OpenClawError
 from openclaw_ray.models.door import parse
 from openclaw_ray.models.fields import iso
 from openclaw_ray.runtime.context import Office
@@ -38,6 +39,9 @@ class AdminDesk:
             "epoch": identity.epoch,
             "started_at": iso(identity.started_at),
             "live_at_start": identity.live_at_start,
+            # Since this start: attempts run again because of it, and those whose node has not come back yet.
+            "rerun": self._office.recovery.rerun,
+            "unheard": self._office.recovery.unheard,
             "version": self._office.commit.version,
             "namespace": self._office.settings.namespace,
         }
@@ -91,6 +95,9 @@ class AdminDesk:
         stamp = iso(self._office.clock.now().wall)[:19].replace(":", "-")
         named = f"{self._office.settings.namespace}-{stamp}.db"
         info = await self._store.backup(await asyncio.to_thread(_target, to, named))
+        at = iso(self._office.clock.now().wall)
+        with contextlib.suppress(OpenClawError):  # the copy is there, whatever the disk says of this word about it
+            await self._office.commit.run(lambda turn: turn.ledger.batch.meta.update(last_backup=at))
         return {
             "path": str(info.path),
             "bytes": info.bytes,

@@ -182,6 +182,7 @@ class NodeAgent:
             "node_id": self.node_id,
             "incarnation": self._incarnation,
             "epoch": self._epoch,
+            "wall": self._clock.now().wall,
             "slots": self._slots,
             "seats": self._bench.seats,
             "waiting": len(shelf.waiting),

@@ -8,7 +8,7 @@ from openclaw_ray.core import effects as fx
 from openclaw_ray.core import events as ev
 from openclaw_ray.core.limits import MESSAGE_BYTES_MAX, MESSAGE_ITEMS_MAX
 from openclaw_ray.core.records import LeaseRecord
-from openclaw_ray.core.types import NodeStatus, Outcome
+from openclaw_ray.core.types import Fault, NodeStatus, Outcome
 from openclaw_ray.errors import Conflict, NotFound, StateRolledBack, VersionMismatch
 from openclaw_ray.models.door import dumps
 from openclaw_ray.models.fields import iso, units_of
@@ -338,7 +338,9 @@ class AgentDesk:
             raise NotFound(f"no node {request.node_id!r}", field="node_id")
         if request.incarnation is not None and node.incarnation != request.incarnation:
             return {"gone": False}
-        await office.commit.run(lambda turn: turn.apply(ev.NodeSilenced(request.node_id, request.reason)))
+        # An agent that says goodbye names its incarnation; whoever finds it gone cannot.
+        blame = Fault.AGENT if request.incarnation is None else None
+        await office.commit.run(lambda turn: turn.apply(ev.NodeSilenced(request.node_id, request.reason, blame)))
         self._owners.pop(request.node_id, None)
         return {"gone": True}
 

@@ -17,6 +17,7 @@ from openclaw_ray.runtime.ledger import Ledger
 from openclaw_ray.runtime.outbox import Outbox
 from openclaw_ray.runtime.params import ParamsCache
 from openclaw_ray.runtime.ports import Store
+from openclaw_ray.runtime.recovery import Recovery
 from openclaw_ray.runtime.sessions import Sessions
 from openclaw_ray.storage.lookups import Ended
 
@@ -61,6 +62,8 @@ class Office:
     params: ParamsCache
     registry: Registry
     meter: Meter
+    #: What this start cost.
+    recovery: Recovery = field(default_factory=Recovery)
     #: Wall time of the scheduler's last call, and the strategy it says is in force.
     scheduler_seen: float = 0.0
     strategy: str = ""

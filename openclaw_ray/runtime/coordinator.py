@@ -31,6 +31,7 @@ from openclaw_ray.runtime.node_desk import NodeDesk
 from openclaw_ray.runtime.params import ParamsCache
 from openclaw_ray.runtime.plan_desk import PlanDesk
 from openclaw_ray.runtime.query_desk import QueryDesk
+from openclaw_ray.runtime.recovery import Recovery
 from openclaw_ray.runtime.registry import SkillDesk
 from openclaw_ray.runtime.release import release
 from openclaw_ray.runtime.restore import rebuild, restore_ledger, restore_registry
@@ -56,6 +57,11 @@ def rules_of(settings: Settings) -> Rules:
         default_max_retries=settings.max_retries,
         default_max_lost=settings.max_lost,
         prefill_ms=settings.prefill_ms,
+        quarantine_faults=settings.quarantine_faults,
+        quarantine_window_s=settings.quarantine_window_s,
+        quarantine_base_s=settings.quarantine_base_s,
+        quarantine_max_s=settings.quarantine_max_s,
+        quarantine_forgive_s=settings.quarantine_forgive_s,
     )
 
 
@@ -149,6 +155,7 @@ class Coordinator:
             params=ParamsCache(),
             registry=registry,
             meter=meter,
+            recovery=Recovery(state.leases.values()),
         )
         office = self._office
         desks = (
@@ -196,6 +203,7 @@ class Coordinator:
 
     def _committed(self, ledger: Ledger) -> None:
         """A batch is on disk: carry out its effects, and look whether a deadline came nearer."""
+        self.office.recovery.note(ledger.batch.end_attempts, self.office.outboxes)
         release(self.office, ledger)
         if self._ticker is not None:
             self._ticker.look_again()

@@ -28,6 +28,7 @@ from openclaw_ray.storage.batch import (
     TaskEnd,
     TaskUpdate,
 )
+from openclaw_ray.storage.late_reports import LateReport
 from openclaw_ray.storage.lookups import Known
 from openclaw_ray.storage.rows import AttemptRow, EventRow, NodeRow, SkillRow
 
@@ -69,6 +70,8 @@ class Signals:
     ended: list[tuple[TaskRecord, str | None, str | None]] = field(default_factory=list)
     accepted: list[tuple[str, Intake]] = field(default_factory=list)
     skills: bool = False
+    #: Nodes that were taken out of service, and what they fail by.
+    quarantined: list[fx.CountQuarantine] = field(default_factory=list)
 
 
 class Ledger:
@@ -314,6 +317,9 @@ class Ledger:
 
     def _refuse(self, e: fx.RefuseReport, version: int) -> None:
         self.meter.inc("stale_reports_total", (_STALE_KINDS.get(e.why, "other"),))
+        if (said := e.said) is not None:
+            who = (said.token, said.node_id, said.incarnation)
+            self.batch.late_reports.append(LateReport(*who, said.outcome.value, said.result, self._at, e.why))
 
     def _retry(self, e: fx.CountRetry, version: int) -> None:
         self.meter.inc("task_retries_total", (e.skill, e.reason))
@@ -340,6 +346,10 @@ class Ledger:
 
     def _lose_node(self, e: fx.LoseNode, version: int) -> None:
         self.meter.inc("nodes_lost_total")
+
+    def _quarantine(self, e: fx.CountQuarantine, version: int) -> None:
+        self.meter.inc("node_quarantines_total", (e.fault.value,))
+        self.signals.quarantined.append(e)
 
     # -- rows ------------------------------------------------------------------------------------------------------
 
@@ -380,6 +390,13 @@ class Ledger:
             held_by=node.held_by,
             held_until=iso(node.held_until) if node.held_until else None,
             version=node.version,
+            faults=node.faults,
+            fault_at=iso(node.fault_at) if node.fault_at else None,
+            fault_token=node.fault_token,
+            fault_successes=node.fault_successes,
+            quarantines=node.quarantines,
+            quarantined_until=iso(node.quarantined_until) if node.quarantined_until else None,
+            quarantine_reason=node.quarantine_reason,
         )
 
 
@@ -399,6 +416,7 @@ _RECORDERS: dict[type, Any] = {
     fx.SaveNode: Ledger._save_node,
     fx.DeleteNode: Ledger._delete_node,
     fx.LoseNode: Ledger._lose_node,
+    fx.CountQuarantine: Ledger._quarantine,
 }
 
 _STALE_KINDS = {

@@ -6,7 +6,7 @@ from typing import Any
 
 from openclaw_ray.core import effects as fx
 from openclaw_ray.core import events as ev
-from openclaw_ray.core.types import TaskState
+from openclaw_ray.core.types import NodeStatus, TaskState
 from openclaw_ray.protocol import AssignReply, AssignRequest, WatchReply, WatchRequest
 from openclaw_ray.runtime.commit import Turn
 from openclaw_ray.runtime.context import Office
@@ -74,9 +74,9 @@ def totals(office: Office) -> dict[str, Any]:
     state = office.state
     nodes = list(state.nodes.values())
     now = office.clock.now()
-    by_status: dict[str, int] = {}
+    by_status = {s.value: 0 for s in NodeStatus}
     for node in nodes:
-        by_status[node.shown_status.value] = by_status.get(node.shown_status.value, 0) + 1
+        by_status[node.shown_status.value] += 1
     oldest = 0.0
     pending: dict[str, float] = {}
     for shape in state.shapes.values():

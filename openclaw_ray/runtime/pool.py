@@ -67,6 +67,10 @@ class Death:
     killed_by_us: bool
 
 
+def _no_scratch(error: OSError) -> Unavailable:
+    return Unavailable(f"no scratch folder: {error}", facts={"problem": "scratch"})
+
+
 class Pool:
     """The executors of one node. Entries and deaths are handed to callbacks on the event loop."""
 
@@ -125,8 +129,7 @@ class Pool:
         except (OpenClawError, OSError) as error:
             self.workers.pop(worker.number, None)
             shutil.rmtree(worker.scratch, ignore_errors=True)
-            refusal = error if isinstance(error, OpenClawError) else Unavailable(f"no scratch folder: {error}")
-            on_refused(refusal)
+            on_refused(error if isinstance(error, OpenClawError) else _no_scratch(error))
             return
         if worker.doomed:
             await self._end(worker)

@@ -13,8 +13,8 @@ from openclaw_ray.models.fields import identifier, iso
 from openclaw_ray.models.why import Why, why_of
 from openclaw_ray.protocol import TaskQuery
 from openclaw_ray.runtime.context import Office
-from openclaw_ray.storage import task_pages, task_queries
-from openclaw_ray.storage.rows import attempt_json, task_json
+from openclaw_ray.storage import late_reports, task_pages, task_queries
+from openclaw_ray.storage.rows import LateRow, attempt_json, late_json, task_json
 
 
 class QueryDesk:
@@ -75,21 +75,24 @@ class QueryDesk:
         return {"tasks": [task_json(row) for row in page.rows], "next": page.next_seq}
 
     async def history(self, task_id: Any) -> dict[str, Any]:
-        """One task with its attempts and events."""
+        """One task with its attempts (and what was said of them too late) and events."""
         one = _id(task_id)
 
         def read(conn: Any) -> Any:
             row = task_queries.find(conn, one)
-            return row, task_queries.attempts(conn, one), task_queries.events(conn, task_id=one)
+            return (
+                row, task_queries.attempts(conn, one), late_reports.of_task(conn, one),
+                task_queries.events(conn, task_id=one),
+            )  # fmt: skip
 
-        row, attempts, events = await self._office.store.read(read)
+        row, attempts, late, events = await self._office.store.read(read)
         if row is None:
             raise NotFound(f"no task {one!r}", field="task_id")
         shown = task_json(row)
         shown["progress"] = self._office.progress.get(one)
         return {
             "task": shown,
-            "attempts": [attempt_json(a) for a in attempts],
+            "attempts": _with_late([attempt_json(a) for a in attempts], late, row.result),
             "events": [e._asdict() for e in events],
         }
 
@@ -122,6 +125,14 @@ class QueryDesk:
             verdict="ended",
             summary=f"{one} has ended: {row.status}{how}",
         ).model_dump(mode="json")
+
+
+def _with_late(attempts: list[dict[str, Any]], late: list[LateRow], result: str | None) -> list[dict[str, Any]]:
+    """Attempts with the reports that were refused, compared with the result that was accepted."""
+    accepted = late_reports.digest(result)
+    for attempt in attempts:
+        attempt["late"] = [late_json(row, accepted) for row in late if row.token == attempt["token"]]
+    return attempts
 
 
 def _id(value: Any) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from openclaw_ray.core.records import TaskRecord
+from openclaw_ray.logs import get_logger
 from openclaw_ray.models.fields import iso
 from openclaw_ray.protocol import EndedTask
 from openclaw_ray.runtime import registry
 from openclaw_ray.runtime.context import Office
 from openclaw_ray.runtime.ledger import Ledger, Signals
+
+log = get_logger(__name__)
 
 
 def release(office: Office, ledger: Ledger) -> None:
@@ -16,6 +19,8 @@ def release(office: Office, ledger: Ledger) -> None:
     _remember_params(office, signals)
     _tell_agents(office, signals)
     _tell_clients(office, signals)
+    for out in signals.quarantined:
+        log.warning("node quarantined", node_id=out.node_id, reason=out.fault.value)
     if signals.skills:
         registry.committed(office, ledger.batch.insert_skills)
     office.follow_size()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from openclaw_ray.core.records import LeaseRecord, Needs, NodeRecord, TaskRecord, rank_of
+from openclaw_ray.core.records import LeaseRecord, Needs, NodeRecord, Rules, TaskRecord, rank_of
 from openclaw_ray.core.state import ClusterState
 from openclaw_ray.core.types import NodeStatus, Now, TaskState, TaskType
 from openclaw_ray.models.fields import from_iso, units_of
@@ -55,14 +55,16 @@ def rebuild(state: ClusterState, loaded: Loaded, now: Now) -> None:
         version=int(loaded.meta.get("version", "0")),
         next_seq=max(loaded.last_seq + 1, int(loaded.meta.get("next_seq", "1"))),
         next_token=max(loaded.last_token + 1, int(loaded.meta.get("next_token", "1"))),
-        node_records=[_node(row) for row in loaded.nodes],
+        node_records=[_node(row, state.rules, now) for row in loaded.nodes],
         task_records=[_task(state, row, needs, live_ids, now) for row in loaded.tasks],
         lease_records=[_lease(row, needs) for row in loaded.leases],
         now=now,
     )
 
 
-def _node(row: NodeRow) -> NodeRecord:
+def _node(row: NodeRow, rules: Rules, now: Now) -> NodeRecord:
+    # A clock that was set back must not hold a node longer than its quarantine could be (I26).
+    latest = now.wall + rules.quarantine_max_s * (1 + rules.retry_jitter)
     return NodeRecord(
         id=row.node_id,
         status=NodeStatus(row.status),
@@ -79,6 +81,13 @@ def _node(row: NodeRow) -> NodeRecord:
         failed=row.failed_tasks,
         mean_run_s=row.average_execution_time,
         version=row.version,
+        faults=row.faults,
+        fault_at=_time(row.fault_at),
+        fault_token=row.fault_token,
+        fault_successes=row.fault_successes,
+        quarantines=row.quarantines,
+        quarantined_until=min(_time(row.quarantined_until), latest),
+        quarantine_reason=row.quarantine_reason,
         cpu_usage=row.cpu_usage,
         memory_usage=row.memory_usage,
         disk_usage=row.disk_usage,
@@ -200,11 +209,14 @@ def differences(live: ClusterState, fresh: ClusterState) -> list[str]:
             found.append(f"task {task_id}: {_of(task)}, on disk {_of(disk)}")
     for node_id, node in live.nodes.items():
         other = fresh.nodes.get(node_id)
-        if other is not None and (node.status, node.slots, node.offers, node.tags) != (
-            other.status, other.slots, other.offers, other.tags,
-        ):  # fmt: skip
+        if other is not None and _fitness(node) != _fitness(other):
             found.append(f"node {node_id}: {node.status.value}, on disk {other.status.value}")
     return found[:100]
+
+
+def _fitness(node: NodeRecord) -> tuple[Any, ...]:
+    quarantine = (node.faults, node.fault_token, node.fault_successes, node.quarantines, node.quarantine_reason)
+    return (node.status, node.slots, node.offers, node.tags, quarantine)
 
 
 def _of(task: TaskRecord) -> tuple[Any, ...]:

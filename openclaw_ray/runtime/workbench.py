@@ -250,8 +250,9 @@ class Workbench:
         return attempt.lease.timeout_s or manifest.timeout or self._default_timeout_s
 
     def _refused(self, attempt: Attempt, error: OpenClawError) -> None:
-        """Its executor could not be started: other work holds what it needs."""
-        self._end(simple_outcome(attempt, Outcome.RELEASED, "no_executor", str(error), self._now()))
+        """Its executor could not be started: other work holds what it needs, or this machine's disk refuses."""
+        own = error.facts.get("problem") == "scratch"
+        self._end(simple_outcome(attempt, Outcome.RELEASED, "no_executor", str(error), self._now(), node_caused=own))
         self._free_dead_seats()
 
     def _refused_waiting(self, key: PoolKey, error: OpenClawError) -> None:
@@ -324,7 +325,8 @@ class Workbench:
             attempt = self.shelf.running.get(token)
             if attempt is not None:
                 message = "the result was lost with its executor"
-                self._end(simple_outcome(attempt, Outcome.LOST, "lost", message, now, node_caused=True))
+                own = death.blamed is None  # otherwise the attempt that crashed took it along
+                self._end(simple_outcome(attempt, Outcome.LOST, "lost", message, now, node_caused=own))
         blamed = self.shelf.running.get(death.blamed) if death.blamed is not None else None
         if blamed is not None:
             self._end(epitaph(blamed, death, now))

@@ -39,13 +39,14 @@ class BackupInfo:
     integrity: str  # "ok": integrity_check, foreign_key_check and the row counts agree
 
 
-def copy(source: Path, target: Path, stopped: threading.Event | None = None) -> BackupInfo:
+def copy(source: Path, target: Path, stopped: threading.Event | None = None, *, mode: str = "ro") -> BackupInfo:
     """Copy `source` to the new file `target`, mode 0600; blocking, for a thread.
 
     Args:
         source: The database; may be in use.
         target: Appears complete or not at all.
         stopped: When set, the copy ends at its next step and leaves nothing.
+        mode: How the source is opened, see `connection.uri`.
 
     Raises:
         Conflict: `target` exists.
@@ -58,7 +59,7 @@ def copy(source: Path, target: Path, stopped: threading.Event | None = None) -> 
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        counts = _fill(source, partial, stopped)
+        counts = _fill(source, partial, stopped, mode)
         schema = _check(partial, counts)
         size, sha256 = _sync(partial)
         # A link, unlike a rename, fails when the name was taken meanwhile.
@@ -75,14 +76,14 @@ def copy(source: Path, target: Path, stopped: threading.Event | None = None) -> 
     return BackupInfo(str(target), size, sha256, schema, counts["tasks"], "ok")
 
 
-def _fill(source: Path, partial: Path, stopped: threading.Event | None) -> dict[str, int]:
+def _fill(source: Path, partial: Path, stopped: threading.Event | None, mode: str) -> dict[str, int]:
     """Copy page by page; returns the row counts of the snapshot that was copied."""
 
     def step(_status: int, _remaining: int, _total: int) -> None:
         if stopped is not None and stopped.is_set():
             raise Unavailable("the backup was stopped")
 
-    with opened(source, "ro") as conn, opened(partial, "rw") as into:
+    with opened(source, mode) as conn, opened(partial, "rw") as into:
         conn.execute("BEGIN")
         counts = _counts(conn)  # the first read fixes the snapshot
         conn.backup(into, pages=PAGES_PER_STEP, progress=step, sleep=0.05)

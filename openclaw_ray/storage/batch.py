@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 from openclaw_ray.errors import InvalidRequest, StorageError
-from openclaw_ray.storage import sql
+from openclaw_ray.storage import late_reports, sql
 from openclaw_ray.storage.bulk import Rows, insert_many, update_many
+from openclaw_ray.storage.late_reports import LateReport
 from openclaw_ray.storage.rows import AttemptRow, EventRow, NodeRow, SkillRow, TaskRow, encode
 
 
@@ -115,6 +116,8 @@ class Batch:
     insert_attempts: list[AttemptRow] = field(default_factory=list)
     start_attempts: list[AttemptStart] = field(default_factory=list)
     end_attempts: list[AttemptEnd] = field(default_factory=list)
+    #: Refused outcomes; those of attempts that are not known, or that say the accepted again, are left out.
+    late_reports: list[LateReport] = field(default_factory=list)
     events: list[EventRow] = field(default_factory=list)
     upsert_nodes: list[NodeRow] = field(default_factory=list)
     #: Written after the upserts.
@@ -177,6 +180,8 @@ def write(conn: sqlite3.Connection, batch: Batch) -> None:
         change_task(conn, task_id, values)
     _change(conn, "tasks", TaskUpdate._fields, _LIVE, batch.update_tasks, "an updated task")
     _change(conn, "tasks", TaskEnd._fields, _LIVE, batch.end_tasks, "an ended task")
+    if batch.late_reports:
+        late_reports.write(conn, batch.late_reports)
     if batch.delete_tasks:
         ids = [(one,) for one in batch.delete_tasks]
         _many(conn, DELETE_ATTEMPTS, ids)

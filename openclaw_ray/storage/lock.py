@@ -117,6 +117,26 @@ class FileLock:
             ) from None
 
 
+def holder_of(path: Path | str) -> dict[str, Any] | None:
+    """Who holds the lock of `path`; None when nobody does. Takes nothing away from whoever is about to.
+
+    Returns:
+        pid, host, started and purpose as far as readable.
+    """
+    try:
+        fd = os.open(f"{os.path.realpath(path)}.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # for the moment of asking; a starting holder tries again
+    except BlockingIOError:
+        return _read(fd)
+    else:
+        return None
+    finally:
+        os.close(fd)
+
+
 def _self(purpose: str) -> dict[str, Any]:
     started = iso(SystemClock().now().wall)
     return {"pid": os.getpid(), "host": socket.gethostname(), "started": started, "purpose": purpose}

@@ -107,6 +107,13 @@ class NodeRow(NamedTuple):
     held_by: str | None
     held_until: str | None
     version: int
+    faults: int
+    fault_at: str | None
+    fault_token: int
+    fault_successes: int
+    quarantines: int
+    quarantined_until: str | None
+    quarantine_reason: str | None
 
 
 class AttemptRow(NamedTuple):
@@ -154,6 +161,20 @@ class SkillRow(NamedTuple):
     seq: int
 
 
+class LateRow(NamedTuple):
+    """A row of ``late_reports``: an outcome that was refused."""
+
+    task_id: str
+    token: int
+    outcome: str
+    sha256: str
+    at: str
+    node_id: str
+    incarnation: int
+    why: str
+    bytes: int
+
+
 #: Table to its columns, in order.
 ROWS: dict[str, tuple[str, ...]] = {
     "tasks": TaskRow._fields,
@@ -161,11 +182,12 @@ ROWS: dict[str, tuple[str, ...]] = {
     "attempts": AttemptRow._fields,
     "events": EventRow._fields,
     "skills": SkillRow._fields,
+    "late_reports": LateRow._fields,
 }
 
 TASK_COLUMNS, NODE_COLUMNS = quoted(TaskRow._fields), quoted(NodeRow._fields)
 ATTEMPT_COLUMNS, EVENT_COLUMNS = quoted(AttemptRow._fields), quoted(EventRow._fields)
-SKILL_COLUMNS = quoted(SkillRow._fields)
+SKILL_COLUMNS, LATE_COLUMNS = quoted(SkillRow._fields), quoted(LateRow._fields)
 
 _LISTS = frozenset({
     "required_skills", "optional_skills", "affinity_tags", "required_tags", "after", "available_skills", "tags", "gpus",
@@ -364,9 +386,22 @@ def attempt_json(row: AttemptRow) -> dict[str, Any]:
         Corrupt: The error column does not hold the JSON it should.
     """
     try:
-        return {**row._asdict(), "error": _failure_json(row.error)}
+        return {**row._asdict(), "error": _failure_json(row.error), "late": []}
     except ValueError as error:
         _damaged("attempt", str(row.token), error)
+
+
+def late_json(row: LateRow, accepted: str) -> dict[str, Any]:
+    """The plain JSON form of a late report, equal to ``LateReport.model_dump(mode="json")``.
+
+    Args:
+        row: The report.
+        accepted: SHA-256 of the result that the task completed with; empty when it did not.
+    """
+    comparable = bool(row.sha256 and accepted)
+    found = row._asdict()
+    del found["task_id"], found["token"]
+    return {**found, "sha256": row.sha256 or None, "same_result": row.sha256 == accepted if comparable else None}
 
 
 def attempt_of(row: AttemptRow) -> Attempt:

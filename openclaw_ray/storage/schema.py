@@ -137,9 +137,7 @@ def inspect(path: Path, newest: int, *, alone: bool = False) -> Found:
         Corrupt: It is not one, or it is damaged.
         SchemaTooNew: Its schema is newer than `newest`.
     """
-    # mode=ro recovers a WAL left by a crash without writing it back on closing, but makes an empty one where there is
-    # none; immutable does not, and is right only while nobody else writes.
-    with opened(path, "ro&immutable=1" if alone and not _has_wal(path) else "ro") as conn:
+    with opened(path, reading_mode(path) if alone else "ro") as conn:
         (application,) = conn.execute("PRAGMA application_id").fetchone()
         (schema,) = conn.execute("PRAGMA user_version").fetchone()
         if application != APPLICATION_ID or schema < 1:
@@ -261,6 +259,15 @@ def statements(script: str) -> list[str]:
             found.append(lines.strip())
             lines = ""
     return found
+
+
+def reading_mode(path: Path) -> str:
+    """How a file that nobody writes is read without a trace.
+
+    mode=ro recovers a WAL left by a crash without writing it back on closing, but makes an empty one where there is
+    none; immutable does not, and is right only while nobody else writes.
+    """
+    return "ro" if _has_wal(path) else "ro&immutable=1"
 
 
 def _has_wal(path: Path) -> bool:

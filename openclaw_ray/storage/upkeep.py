@@ -31,7 +31,8 @@ class Statistics:
     #: Pages that a vacuum would give back.
     free_pages: int
     schema: int
-    #: Rows per table; of ``attempts`` and ``events`` last number - first + 1, which is exact until some are pruned.
+    #: Rows per table; of ``attempts`` and ``events`` last number - first + 1, which is exact until some are pruned or
+    #: a backup is restored (tokens are skipped then).
     rows: dict[str, int]
 
 

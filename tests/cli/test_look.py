@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stdout
+from io import StringIO
+
 import pytest
+
+from openclaw_ray.cli.base import Session
+from openclaw_ray.cli.nodes import _show_nodes
+from openclaw_ray.client.views import NodeFacts, NodeTable
+from openclaw_ray.clock import SystemClock
+from openclaw_ray.core.types import NodeStatus
+from openclaw_ray.models.fields import iso
+from openclaw_ray.models.node import NodeInfo
 
 from .conftest import Command
 
@@ -124,3 +135,17 @@ def test_nothing_from_a_task_reaches_the_terminal_raw(run: Command) -> None:
         assert "\x07" not in text
         assert "\u202e" not in text
     assert "\\u001b]52" in good.out
+
+
+def test_a_quarantined_node_says_why_and_for_how_long() -> None:
+    until = iso(SystemClock().now().wall + 235)
+    info = NodeInfo(
+        node_id="n1", hostname="h", platform="", arch="", status=NodeStatus.ERROR, agent=True,
+        quarantined_until=until, quarantine_reason="3 failures of its own",
+    )  # fmt: skip
+    shown = StringIO()
+    with redirect_stdout(shown):
+        _show_nodes(Session(), [info])
+    assert "quarantined" in shown.getvalue()
+    assert "3 failures of its own; retry in 3m" in shown.getvalue()
+    assert "3 failures of its own; retry in 3m" in str(NodeTable([NodeFacts(info.model_dump())]))

@@ -82,6 +82,12 @@ def test_everything_is_still_there_after_down_and_up(shell: Shell, tmp_path: Pat
     assert shell.json("drain", node["node_id"])["node"]["status"] == "maintenance"
     assert shell.json("undrain", node["node_id"])["node"]["status"] == "online"
     assert shell.json("backup", "--to", str(tmp_path / "copy.db"))["integrity"] == "ok"
+    doctor = {one["check"]: one for one in shell.json("doctor")["checks"]}
+    for name in ("state manager", "scheduler", "agents", "nodes", "metrics", "token", "database", "backup"):
+        assert doctor[name]["level"] == "ok", doctor[name]
+    assert "namespace" in shell("--namespace", "elsewhere", "doctor", code=1).stdout
+    held = shell("restore", str(tmp_path / "copy.db"), "--replace", "--yes", code=5)
+    assert "is held by the state manager with pid" in held.stderr
     with urllib.request.urlopen(f"http://{started['metrics']}/metrics", timeout=10) as page:
         assert parse(page.read().decode())
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
 from openclaw_ray.core import events as ev
 from openclaw_ray.core.books import IDLE_SHAPES_MAX
-from openclaw_ray.core.effects import Effect
+from openclaw_ray.core.effects import Effect, Log
 from openclaw_ray.core.records import LeaseRecord, Needs, NodeRecord, TaskRecord
 from openclaw_ray.core.resources import Resources
 from openclaw_ray.core.state import ClusterState
-from openclaw_ray.core.types import NodeStatus, Outcome, TaskState
+from openclaw_ray.core.types import Fault, NodeStatus, Outcome, TaskState
 from openclaw_ray.errors import OpenClawError
 from tests.support.cluster_builder import Cluster, happened, needs, planner_of, snapshot, submitted
 
@@ -26,12 +27,16 @@ SHAPES: list[Needs | None] = [
 ]
 
 
+#: Quarantines are short, so that a walk of some minutes sees nodes go and come back.
+RULES: dict[str, Any] = {"prefill_max": 4, "lease_ttl_s": 15.0, "quarantine_faults": 2, "quarantine_base_s": 4.0}
+
+
 class Walk:
     """Draws one event after another; whatever is refused must have changed nothing."""
 
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
-        self.c = Cluster(prefill_max=4, lease_ttl_s=15.0)
+        self.c = Cluster(**RULES)
         self.made = 0
         self.done: dict[str, TaskState] = {}
         self.refused = 0
@@ -111,8 +116,9 @@ class Walk:
         rng = self.rng
         outcome = rng.choice([*[Outcome.COMPLETED] * 4, *[o for o in Outcome if o is not Outcome.LOST]])
         report = self.c.end_report(
-            lease, outcome, permanent=rng.random() < 0.1, node_caused=rng.random() < 0.1 and outcome is Outcome.FAILED,
-            started_at=rng.choice([0.0, self.c.wall]), error=rng.choice([None, {"kind": "x"}]),
+            lease, outcome, permanent=rng.random() < 0.1,
+            node_caused=rng.random() < 0.3 and outcome in (Outcome.FAILED, Outcome.RELEASED),
+            started_at=rng.choice([0.0, self.c.wall]), error=rng.choice([None, {"kind": "x"}, {"kind": "crashed"}]),
         )  # fmt: skip
         return report._replace(incarnation=report.incarnation + (rng.random() < 0.05))
 
@@ -170,7 +176,7 @@ _DRAWS = [
     lambda w: ev.NodeAdded(
         w.pick_node(), w.rng.choice(list(NodeStatus)), 2, Resources(), {"a": ""}, frozenset(), None, None
     ),
-    lambda w: ev.NodeSilenced(w.pick_node(), "dead"),
+    lambda w: ev.NodeSilenced(w.pick_node(), "dead", w.rng.choice([None, Fault.AGENT])),
     lambda w: ev.NodeHeld(w.pick_node(), "why", None, w.rng.choice([0.0, w.c.wall + 9])),
     lambda w: ev.NodeUnheld(w.pick_node(), None),
     lambda w: ev.NodeMovedByHand(w.pick_node(), w.rng.choice(list(NodeStatus)), None),
@@ -202,11 +208,22 @@ def test_every_invariant_holds_after_every_step_and_undo_brings_back_the_last_co
     assert {"completed", "cancelled", "pending", "running", "scheduled"} <= ended
 
 
+def test_walks_lead_nodes_into_quarantine_and_out_of_it() -> None:
+    reasons: set[str | None] = set()
+    for seed in range(6):
+        walk = Walk(seed)
+        for _ in range(300):
+            walk.step()
+        reasons |= {e.reason for e in walk.c.history if isinstance(e, Log)}
+    assert "its quarantine is over" in reasons
+    assert any("failures of its own" in str(reason) for reason in reasons)
+
+
 def test_the_same_events_at_the_same_times_have_the_same_effects() -> None:
     walk = Walk(99)
     for _ in range(400):
         walk.step()
-    again = Cluster(prefill_max=4, lease_ttl_s=15.0)
+    again = Cluster(**RULES)
     for skill in ("a", "b"):
         again.measure(0.01, skill)
     for now, event in walk.applied:

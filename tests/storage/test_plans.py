@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from openclaw_ray.core.types import TaskState
-from openclaw_ray.storage import lookups, node_queries, restart, skills, task_queries
+from openclaw_ray.storage import late_reports, lookups, node_queries, restart, skills, task_queries
 from openclaw_ray.storage.batch import AttemptEnd, AttemptStart, Batch, NodeObservation, write
 from openclaw_ray.storage.bulk import ROWS_MIN
 from openclaw_ray.storage.database import Database
@@ -55,6 +55,8 @@ QUESTIONS: dict[str, Ask] = {
     "statistics": task_queries.statistics,
     "cleanup": lambda c: task_queries.cleanup(c, AT, 10),
     "attempts": lambda c: task_queries.attempts(c, "t1"),
+    "late_reports": lambda c: late_reports.of_task(c, "t1"),
+    "late_report": lambda c: late_reports.write(c, [late_reports.LateReport(1, "n9", 1, "failed", None, "", "late")]),
     "events of a task": lambda c: task_queries.events(c, task_id="t1"),
     "events of a node": lambda c: task_queries.events(c, node_id="n1", since=3),
     "events": task_queries.events,

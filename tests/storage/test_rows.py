@@ -7,7 +7,7 @@ import pytest
 from openclaw_ray.core.types import NodeStatus
 from openclaw_ray.errors import Corrupt, InvalidRequest
 from openclaw_ray.models.node import NodeInfo
-from openclaw_ray.models.task import Attempt, Task, TaskFailure
+from openclaw_ray.models.task import Attempt, LateReport, Task, TaskFailure
 from openclaw_ray.storage import rows
 from openclaw_ray.storage.rows import encode, row_of
 from tests.storage.builders import a_full_task, a_node, a_task, an_attempt
@@ -15,6 +15,8 @@ from tests.storage.builders import a_full_task, a_node, a_task, an_attempt
 FULL_NODE = a_node(
     cpu_usage=12.5, port=1, tags=["x"], agent=True, incarnation=3, resources={"cpu": 2}, offers={"echo": "a" * 64},
     withheld={"b": "no"}, gpus=[{"name": "g"}], held_reason="r", held_by="me", held_until="2026-01-01", version=4,
+    faults=3, fault_at="2026-01-01", fault_token=9, fault_successes=5, quarantines=2, quarantined_until="2026-01-02",
+    quarantine_reason="3 failures of its own",
 )  # fmt: skip
 FULL_ATTEMPT = an_attempt(
     outcome="failed", started_at="2026", error=TaskFailure(kind="timeout"), exit_status=1, signal="SIGKILL",
@@ -62,6 +64,15 @@ def test_an_attempt_comes_back_equal_in_both_forms(attempt: Attempt) -> None:
     row = rows.attempt_row_of(attempt)
     assert rows.attempt_of(row) == attempt
     assert rows.attempt_json(row) == attempt.model_dump(mode="json")
+
+
+def test_a_late_report_is_compared_with_what_was_accepted() -> None:
+    row = rows.LateRow("t1", 7, "completed", "a" * 64, "2026", "n1", 2, "no such lease", 5)
+    for accepted, same in (("a" * 64, True), ("b" * 64, False), ("", None)):
+        shown = rows.late_json(row, accepted)
+        assert shown["same_result"] is same
+        assert LateReport.model_validate(shown).model_dump(mode="json") == shown
+    assert rows.late_json(row._replace(sha256=""), "a" * 64)["same_result"] is None
 
 
 def test_a_failure_stored_in_short_is_filled_up() -> None:

@@ -27,8 +27,12 @@ priority INTEGER=2|assigned_node TEXT|submitted_at TIMESTAMP|scheduled_at TIMEST
 completed_at TIMESTAMP|parameters TEXT|timeout INTEGER|retry_count INTEGER=0|max_retries INTEGER=3|user_id TEXT
 affinity_tags TEXT|result TEXT|error TEXT|metadata TEXT|created_at TIMESTAMP=CURRENT_TIMESTAMP
 """
-NEXT = Migration(2, "CREATE TABLE extra (a TEXT); -- a note; with a semicolon\nINSERT INTO extra VALUES ('x;y');\n")
-BROKEN = Migration(2, "CREATE TABLE extra (a TEXT);\nINSERT INTO nowhere VALUES (1);\n")
+#: The newest schema of this version, and two that might come.
+KNOWN = len(schema.shipped())
+NEXT = Migration(
+    KNOWN + 1, "CREATE TABLE extra (a TEXT); -- a note; with a semicolon\nINSERT INTO extra VALUES ('x;y');\n"
+)
+BROKEN = Migration(KNOWN + 1, "CREATE TABLE extra (a TEXT);\nINSERT INTO nowhere VALUES (1);\n")
 
 
 def listed(contract: str) -> list[str]:
@@ -156,7 +160,7 @@ async def test_a_file_that_lost_something_is_refused(tmp_path: Path, damage: str
 async def test_a_newer_schema_is_refused_naming_both_versions(tmp_path: Path) -> None:
     path = await made(tmp_path / "x.db", NEXT)
     error = await refused(path, SchemaTooNew)
-    assert error.facts == {"found": 2, "known": 1}
+    assert error.facts == {"found": KNOWN + 1, "known": KNOWN}
 
 
 async def test_a_second_name_of_the_file_is_refused(tmp_path: Path) -> None:
@@ -205,11 +209,11 @@ async def test_a_read_only_folder_is_refused_naming_it(tmp_path: Path, how: str)
 
 
 async def test_a_migrated_schema_equals_a_fresh_one(tmp_path: Path) -> None:
-    scripts = [*schema.shipped(), Migration(len(schema.shipped()) + 1, NEXT.script)]
+    scripts = [*schema.shipped(), NEXT]
     await (await Database.open(tmp_path / "new.db", create=True, cluster_id="c", migrations=scripts)).close()
     for number in range(1, len(scripts)):
         path = tmp_path / f"old{number}.db"
-        await (await Database.open(path, create=True, cluster_id="c", migrations=scripts[:number])).close()
+        schema.create(path, scripts[:number], schema.Origin("c", ""))
         await (await Database.open(path, create=False, migrations=scripts)).close()
         assert dump(path) == dump(tmp_path / "new.db")
 
@@ -218,7 +222,7 @@ async def test_an_upgrade_leaves_a_snapshot_of_what_was(tmp_path: Path) -> None:
     path = await made(tmp_path / "x.db")
     old = dump(path)
     await (await Database.open(path, create=False, migrations=[*schema.shipped(), NEXT])).close()
-    kept = tmp_path / "x.db.schema1-epoch0.bak"
+    kept = tmp_path / f"x.db.schema{KNOWN}-epoch0.bak"
     assert dump(kept) == old
     assert kept.stat().st_mode & 0o777 == 0o600
     assert dump(path) != old
@@ -228,10 +232,10 @@ async def test_a_failing_upgrade_changes_nothing_and_can_be_repeated(tmp_path: P
     path = await made(tmp_path / "x.db")
     old = dump(path)
     for _ in range(2):
-        with pytest.raises(StorageError, match="upgrade to schema 2 failed"):
+        with pytest.raises(StorageError, match=f"upgrade to schema {KNOWN + 1} failed"):
             await Database.open(path, create=False, migrations=[*schema.shipped(), BROKEN])
         assert dump(path) == old
-    assert listing(tmp_path) == ["x.db", "x.db.schema1-epoch0.bak"]
+    assert listing(tmp_path) == ["x.db", f"x.db.schema{KNOWN}-epoch0.bak"]
     await (await Database.open(path, create=False)).close()
 
 

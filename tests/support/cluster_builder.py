@@ -236,7 +236,8 @@ def snapshot(state: ClusterState) -> dict[str, Any]:
     def node(n: NodeRecord) -> tuple[Any, ...]:
         return (
             n.id, n.status, n.slots, n.capacity, dict(n.offers), n.tags, n.agent, n.incarnation, n.held_reason,
-            n.held_by, n.held_until, n.successful, n.failed, n.mean_run_s, n.seats, dict(n.room.used),
+            n.held_by, n.held_until, n.successful, n.failed, n.mean_run_s, n.seats, dict(n.room.used), n.faults,
+            n.fault_at, n.fault_token, n.fault_successes, n.quarantines, n.quarantined_until, n.quarantine_reason,
         )  # fmt: skip
 
     books = state.books
