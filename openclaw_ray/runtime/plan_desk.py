@@ -30,6 +30,7 @@ class PlanDesk:
         cursor = request.cursor if request.epoch == office.identity.epoch else 0
         now = office.clock.now()
         await until(office.clock, now.mono + request.timeout_s, office.feed.wait(cursor))
+        office.scheduler_seen = office.clock.now().wall
         if request.gather_s and not office.state.books.ready:
             await until(office.clock, office.clock.now().mono + request.gather_s, office.feed.wait_for_work())
         found = None

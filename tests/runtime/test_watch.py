@@ -132,6 +132,20 @@ async def test_prefilled_work_is_shown_as_backlog(hub: Hub, agent: HandAgent) ->
     assert (node.prefilled, node.seats, node.backlog_s) == (2, 2, pytest.approx(0.02))
 
 
+async def test_news_gathers_while_no_task_waits_and_is_told_at_once_when_one_does(hub: Hub, agent: HandAgent) -> None:
+    cursor = (await watch(hub)).cursor
+    parked = hub.spawn(watch(hub, cursor, timeout_s=10, gather_s=1.0))
+    await hub.clock.advance(4.0)  # longer than a scheduler may be unheard of
+    await hub.call("update_node", node_id="n1", changes={"tags": ["x"]})
+    await hub.clock.advance(0.5)
+    assert not parked.done()
+    assert hub.office.scheduler_alive()
+    await hub.submit("t1")
+    told = await parked
+    assert [n.id for n in told.nodes] == ["n1"]
+    assert [s.waiting for s in told.shapes] == [1]
+
+
 async def test_several_watchers_are_woken(hub: Hub) -> None:
     feed = Feed(hub.office.state)
     waits = [hub.spawn(feed.wait(0)) for _ in range(3)]
