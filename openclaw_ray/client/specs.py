@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypedDict, TypeVar, get_args, get_type_hints
 from openclaw_ray.core.limits import SUBMIT_BYTES_MAX
 from openclaw_ray.errors import InvalidParams, InvalidRequest
 from openclaw_ray.models.door import Document, canonical, dumps, parse, plain, shorten
-from openclaw_ray.models.fields import Name
+from openclaw_ray.models.fields import Title
 from openclaw_ray.models.ids import new_task_id
 from openclaw_ray.models.task import TaskSpec
 
@@ -111,7 +111,7 @@ def spelled_out(method: F) -> F:
 
 
 class _Key(Document):
-    key: Name
+    key: Title
 
 
 @functools.cache

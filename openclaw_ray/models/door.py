@@ -8,11 +8,12 @@ from __future__ import annotations
 import difflib
 from typing import Any, TypeVar
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from openclaw_ray.core.limits import NESTING_MAX
 from openclaw_ray.errors import InvalidRequest, OpenClawError
+from openclaw_ray.models.document import Document
 from openclaw_ray.models.json_values import canonical, check_json, dumps, plain
 from openclaw_ray.models.quoting import QUOTE_CHARS, field_name, joined, quoted, shorten
 
@@ -20,12 +21,6 @@ __all__ = [
     "Document", "canonical", "check_json", "dumps", "field_name", "joined", "parse", "plain", "quoted", "refusal",
     "shorten",
 ]  # fmt: skip
-
-
-class Document(BaseModel):
-    """Base of everything that users and actors exchange: frozen, strict about unknown fields, JSON in and out."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
 
 M = TypeVar("M", bound=BaseModel)

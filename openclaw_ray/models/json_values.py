@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from openclaw_ray.core.limits import NESTING_MAX, PARAMS_BYTES_MAX
 from openclaw_ray.errors import InvalidParams, OpenClawError
+from openclaw_ray.models.document import Document
 from openclaw_ray.models.quoting import INT_BITS_MAX, field_name, joined, quoted
 
 __all__ = ["canonical", "check_json", "dumps", "plain"]
@@ -64,7 +65,8 @@ class _Plain:
         if depth > self._levels + 1:
             raise _too_deep(self._at, self._levels)
         if isinstance(value, BaseModel):
-            return value.model_dump(mode="json")
+            # Of our own documents only what was said: "not given" and "given as nothing" are two things.
+            return value.model_dump(mode="json", exclude_unset=isinstance(value, Document))
         if isinstance(value, dict):
             return {key: self.of(item, depth + 1) for key, item in self._counted(dict.items(value))}
         if isinstance(value, list):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
@@ -10,13 +11,15 @@ from typing import NamedTuple, NoReturn
 from openclaw_ray.core.limits import NESTING_MAX, PARAMS_BYTES_MAX
 from openclaw_ray.core.records import TaskRecord
 from openclaw_ray.errors import InvalidParams, InvalidRequest
-from openclaw_ray.models.door import canonical, check_json, dumps
+from openclaw_ray.models.door import canonical, dumps
 from openclaw_ray.models.fields import amounts_of, iso
 from openclaw_ray.models.task import TaskSpec
 from openclaw_ray.protocol import SubmitRequest
 from openclaw_ray.storage.rows import TaskRow
 
 _NO_PARAMS = "{}"
+#: Shorter text holds no number that is too large: 1,024 bits are 309 digits.
+PLAIN_CHARS = 309
 
 #: Columns in which the tasks of one draft differ, in the order of `Draft.row`.
 _OWN_COLUMNS = (
@@ -173,9 +176,11 @@ def checked_text(text: str, at: str, bytes_max: int = PARAMS_BYTES_MAX) -> str:
         raise InvalidParams(error.message, field=at, limit=error.limit) from None
     except (ValueError, RecursionError):
         raise InvalidParams("is not JSON", field=at, limit="JSON text") from None
-    if text.count("[") + text.count("{") > NESTING_MAX or len(text) > 4096:  # large numbers hide in long text
-        check_json(value, at=at)
-    return canonical(value, at=at, bytes_max=bytes_max) if not text.isascii() else dumps(value)
+    plain = len(text) < PLAIN_CHARS and text.isascii() and "\\" not in text
+    if plain and text.count("[") + text.count("{") <= NESTING_MAX:
+        with contextlib.suppress(ValueError):  # 1e999 is infinite
+            return dumps(value)
+    return canonical(value, at=at, bytes_max=bytes_max)
 
 
 def _refuse_constant(word: str) -> NoReturn:
