@@ -11,7 +11,7 @@ import click
 from openclaw_ray.cli.base import EXIT_FAILED, Session
 from openclaw_ray.cli.status import because
 from openclaw_ray.display import duration, escape
-from openclaw_ray.errors import WaitTimeout
+from openclaw_ray.errors import InvalidRequest, WaitTimeout
 
 if TYPE_CHECKING:
     from openclaw_ray.client import Task
@@ -47,7 +47,12 @@ def follow(session: Session, task: Task, timeout: str | float | None) -> None:
 def _seconds(timeout: str | float) -> float:
     from openclaw_ray.models.fields import seconds
 
-    return timeout if isinstance(timeout, float) else float(seconds(timeout))
+    if isinstance(timeout, float):
+        return timeout
+    try:
+        return float(seconds(timeout))
+    except InvalidRequest as error:
+        raise InvalidRequest(error.message, field="timeout", limit=error.limit) from None
 
 
 def _standing(task: Task) -> str:

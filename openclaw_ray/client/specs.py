@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypedDict, TypeVar, get_args, get_type_hints
 
 from openclaw_ray.core.limits import SUBMIT_BYTES_MAX
 from openclaw_ray.errors import InvalidParams, InvalidRequest
-from openclaw_ray.models.door import Document, canonical, dumps, parse, plain, shorten
+from openclaw_ray.models.door import Document, canonical, dumps, parse, plain, quoted, shorten
 from openclaw_ray.models.fields import Title
 from openclaw_ray.models.ids import new_task_id
 from openclaw_ray.models.task import TaskSpec
@@ -158,7 +158,7 @@ def params_text(params: object, at: str = "params") -> str:
     except InvalidParams as refused:
         try:
             turned = plain(params, at=at)
-        except (RecursionError, ValueError):
+        except InvalidParams:
             raise refused from None
     return canonical(turned, at=at)
 
@@ -209,8 +209,15 @@ def batches(
 
 
 def task_id(task: TaskLike) -> str:
-    """The id of a task handle, or the id itself."""
-    return task if isinstance(task, str) else task.id
+    """The id of a task handle, or the id itself.
+
+    Raises:
+        InvalidRequest: It is neither.
+    """
+    found = task if isinstance(task, str) else getattr(task, "id", None)
+    if not isinstance(found, str):
+        raise InvalidRequest(f"{quoted(task)} is no task", field="task", limit="a task, or its id")
+    return found
 
 
 def _moment(value: object, field: str) -> Any:
@@ -231,9 +238,21 @@ def _ids(value: Any) -> list[Any]:
 
 
 def _json_mapping(value: object, at: str) -> dict[str, Any]:
-    text = params_text(dict(value) if isinstance(value, Mapping) else value, at)
     if not isinstance(value, Mapping):
-        raise InvalidRequest(f"{text[:60]} is not a mapping", field=at, limit='for example {"project": "x"}')
+        raise InvalidRequest(f"{quoted(value)} is not a mapping", field=at, limit='for example {"project": "x"}')
+    params_text(dict(value), at)
     found = plain(dict(value), at=at)
     assert isinstance(found, dict)
     return found
+
+
+def elements(params: Iterable[object]) -> list[object]:
+    """The parameters of each task of a `map`.
+
+    Raises:
+        InvalidRequest: It is one value (a text would be a task for each letter, a mapping one for each name).
+    """
+    if isinstance(params, str | bytes | Mapping) or not isinstance(params, Iterable):
+        limit = 'a list with the parameters of each task, for example [{"path": "a"}, {"path": "b"}]'
+        raise InvalidRequest(f"{quoted(params)} is not a list", field="params", limit=limit)
+    return list(params)

@@ -108,12 +108,21 @@ class Door:
             raise InvalidRequest(
                 f"unknown verb {quoted(verb)}", field="verb", limit="a verb of docs/verbs.md", hint=hint
             )
-        message = MESSAGES.get(verb)
-        if message is not None:
-            return await handler(parse(message, _received(body)))
-        arguments = _arguments(verb, _received(body))
-        _check_arguments(verb, handler, arguments)
-        return await handler(**arguments)
+        try:
+            message = MESSAGES.get(verb)
+            if message is not None:
+                request = parse(message, _received(body))
+            else:
+                arguments = _arguments(verb, _received(body))
+                _check_arguments(verb, handler, arguments)
+        except InvalidRequest as error:
+            raise _placed(error) from None
+        return await (handler(request) if message is not None else handler(**arguments))
+
+
+def _placed(error: InvalidRequest) -> InvalidRequest:
+    """A refusal of no field is one of the body as a whole."""
+    return error if error.field else type(error)(error.message, "body", error.limit, error.hint)
 
 
 def _received(body: object) -> Any:
@@ -122,9 +131,15 @@ def _received(body: object) -> Any:
         if len(body) > BODY_BYTES_MAX:
             raise InvalidRequest(f"is {len(body):,} bytes", field="body", limit=f"{BODY_BYTES_MAX:,} bytes in one call")
         return body
+    if not isinstance(body, dict):
+        return _plain_value("", body)
+    return {key: _plain_value(key if isinstance(key, str) else "", value) for key, value in dict.items(body)}
+
+
+def _plain_value(at: str, value: object) -> Any:
     levels = NESTING_MAX + ENVELOPE_LEVELS
-    found = plain(body, at="", bytes_max=BODY_BYTES_MAX, levels=levels)
-    check_json(found, at="", bytes_max=BODY_BYTES_MAX, levels=levels)
+    found = plain(value, at=field_name(at), bytes_max=BODY_BYTES_MAX, levels=levels)
+    check_json(found, at=field_name(at), bytes_max=BODY_BYTES_MAX, levels=levels)
     return found
 
 
@@ -137,7 +152,7 @@ def _arguments(verb: str, body: object) -> dict[str, Any]:
         check_json(body, at="", bytes_max=BODY_BYTES_MAX, levels=NESTING_MAX + ENVELOPE_LEVELS)
     if body is None:
         return {}
-    if not isinstance(body, dict):
+    if not isinstance(body, dict) or not all(isinstance(key, str) for key in body):
         raise InvalidRequest(
             f"the body of {verb} is not a mapping of arguments", field="body", limit='for example {"task_id": "t-1"}'
         )

@@ -162,4 +162,8 @@ class Log:
 
 def _number(value: float | None) -> float | None:
     """A finite number, or nothing: progress is shown, never trusted."""
-    return value if isinstance(value, int | float) and math.isfinite(value) else None
+    try:
+        # Added to 0, true is 1.
+        return value + 0 if isinstance(value, int | float) and math.isfinite(value) else None
+    except OverflowError:  # a whole number of a thousand digits
+        return None
