@@ -14,12 +14,12 @@ from pydantic_core import ErrorDetails
 from openclaw_ray.core.limits import NESTING_MAX
 from openclaw_ray.errors import InvalidRequest, OpenClawError
 from openclaw_ray.models.document import Document
-from openclaw_ray.models.json_values import canonical, check_json, dumps, plain
+from openclaw_ray.models.json_values import canonical, check_json, dumps, plain, readable, unreadable, values_text
 from openclaw_ray.models.quoting import QUOTE_CHARS, field_name, joined, quoted, shorten
 
 __all__ = [
-    "Document", "canonical", "check_json", "dumps", "field_name", "joined", "parse", "plain", "quoted", "refusal",
-    "shorten",
+    "Document", "canonical", "check_json", "dumps", "field_name", "joined", "parse", "plain", "quoted", "readable",
+    "refusal", "shorten", "unreadable", "values_text",
 ]  # fmt: skip
 
 
@@ -35,15 +35,16 @@ def parse(model: type[M], body: object, *, at: str = "") -> M:
     try:
         return _parsed(model, body)
     except ValidationError as error:
-        raise refusal(model, error.errors(include_url=False)[0], at) from None
+        details = error.errors(include_url=False)
+        # A misspelt field is missing as well; what was meant helps more.
+        first = next((one for one in details if one["type"] == "extra_forbidden"), details[0])
+        raise refusal(model, first if details[0]["type"] == "missing" else details[0], at) from None
     except RecursionError:
         raise InvalidRequest("nested too deeply", field=at or None, limit=f"{NESTING_MAX} levels") from None
     except OpenClawError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever the methods of a stranger's object raise
-        field = joined(at, _culprit(model, body))
-        message = f"cannot be read: its own methods raise {type(error).__name__}"
-        raise InvalidRequest(message, field=field or None, limit="plain values") from None
+        raise unreadable(error, joined(at, _culprit(model, body)), InvalidRequest) from None
 
 
 def _parsed(model: type[M], body: object) -> M:
@@ -91,6 +92,7 @@ def refusal(model: type[BaseModel], detail: ErrorDetails, at: str) -> InvalidReq
         return InvalidRequest("is missing", field=path)
     message = detail["msg"][0].lower() + detail["msg"][1:]
     limit = next((words.format(context[key]) for key, words in _LIMITS.items() if key in context), None)
+    limit = limit or _TYPES.get(detail["type"].partition("_")[0])
     return InvalidRequest(f"{quoted(detail['input'])} is refused: {message}", field=path or None, limit=limit)
 
 
@@ -98,6 +100,12 @@ def refusal(model: type[BaseModel], detail: ErrorDetails, at: str) -> InvalidReq
 _LIMITS = {
     "expected": "{}", "ge": "from {}", "gt": "more than {}", "le": "at most {}", "lt": "less than {}",
     "max_length": "at most {} items or characters", "min_length": "at least {}", "pattern": "text like {}",
+}  # fmt: skip
+#: What belongs where something of another type was given, by the first word of pydantic's name for the refusal.
+_TYPES = {
+    "int": "a whole number", "float": "a number", "finite": "a finite number", "bool": "true or false",
+    "string": "text", "list": "a list", "tuple": "a list", "dict": "a mapping", "model": "a mapping",
+    "dataclass": "a mapping", "json": "JSON text",
 }  # fmt: skip
 
 

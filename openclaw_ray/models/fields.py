@@ -20,8 +20,8 @@ from openclaw_ray.models.door import canonical, quoted, shorten
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 _SKILL = re.compile(r"[^/\\]{1,128}\Z")
-_DURATION = re.compile(r"(\d{1,9})(s|m|h|d)\Z")
-_SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,3})?)\s?(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)\Z")
+_DURATION = re.compile(r"([0-9]{1,9})(s|m|h|d)\Z")
+_SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,3})?) ?(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)\Z")
 _DURATION_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZE_BYTES = {"B": 1, **{f"{p}iB": 1024 ** (i + 1) for i, p in enumerate("KMGT")},
                **{f"{p}B": 1000 ** (i + 1) for i, p in enumerate("KMGT")}}  # fmt: skip

@@ -10,16 +10,17 @@ import dataclasses
 import json
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from openclaw_ray.core.limits import NESTING_MAX, PARAMS_BYTES_MAX
-from openclaw_ray.errors import InvalidParams, OpenClawError
+from openclaw_ray.errors import InvalidParams, InvalidRequest, OpenClawError
 from openclaw_ray.models.document import Document
 from openclaw_ray.models.quoting import INT_BITS_MAX, field_name, joined, quoted
 
-__all__ = ["canonical", "check_json", "dumps", "plain"]
+__all__ = ["canonical", "check_json", "dumps", "plain", "readable", "unreadable", "values_text"]
 
 T = TypeVar("T")
 
@@ -27,6 +28,8 @@ T = TypeVar("T")
 _SCALARS = frozenset({bool, type(None)})
 #: Least share of the text that an item of a list or mapping takes: a letter and a comma.
 _ITEM_BYTES = 2
+#: And a pair: two quotes, a colon, a letter, a comma.
+_PAIR_BYTES = 5
 
 
 def plain(value: object, *, at: str = "params", bytes_max: int = PARAMS_BYTES_MAX, levels: int = NESTING_MAX) -> Any:
@@ -42,7 +45,7 @@ def plain(value: object, *, at: str = "params", bytes_max: int = PARAMS_BYTES_MA
     except OpenClawError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a stranger's methods raise
-        raise _unreadable(error, at) from None
+        raise unreadable(error, at) from None
 
 
 class _Plain:
@@ -98,10 +101,7 @@ def check_json(
         one, path, depth = todo.pop()
         if depth > levels:
             raise _too_deep(at, levels)
-        if isinstance(one, dict | list):
-            size += _ITEM_BYTES * len(one)
-        elif isinstance(one, str):
-            size += len(one)
+        size += _least_bytes(one)
         if size > bytes_max:
             break
         if not isinstance(one, dict | list):
@@ -117,6 +117,15 @@ def check_json(
                 todo.append((item, _below(path, key), depth + 1))
     if size > bytes_max:
         raise _too_large(f"more than {bytes_max:,}", at, bytes_max)
+
+
+def _least_bytes(one: object) -> int:
+    """Of its own text, without the values in it."""
+    if isinstance(one, list):
+        return 1 + _ITEM_BYTES * len(one)
+    if isinstance(one, dict):
+        return 1 + _PAIR_BYTES * len(one)
+    return len(one) if isinstance(one, str) else 0
 
 
 def _items(one: dict[Any, Any] | list[Any], path: str) -> Iterable[tuple[str | int, Any]]:
@@ -152,6 +161,7 @@ def _check_scalar(one: object, path: str) -> None:
             field=path or None,
             limit="text, numbers, true/false, null, lists, mappings",
             hint="turn it into one of these first, so that it comes back equal",
+            facts={"type": type(one).__name__},
         )
 
 
@@ -159,7 +169,8 @@ def _check_text(text: str, path: str) -> None:
     try:
         str.encode(text)
     except UnicodeEncodeError:
-        raise InvalidParams("holds a lone surrogate, which is no text", field=path or None) from None
+        message = "holds a lone surrogate, which is no text"
+        raise InvalidParams(message, field=path or None, limit="Unicode text") from None
 
 
 def _too_deep(at: str, levels: int) -> InvalidParams:
@@ -175,9 +186,35 @@ def _too_large(size: str, at: str, bytes_max: int) -> InvalidParams:
     )
 
 
-def _unreadable(error: Exception, at: str) -> InvalidParams:
+def unreadable(error: Exception, at: str, kind: type[InvalidRequest] = InvalidParams) -> InvalidRequest:
+    """The refusal of an object whose own methods raise."""
     message = f"cannot be read: its own methods raise {type(error).__name__}"
-    return InvalidParams(message, field=at or None, limit="plain values")
+    return kind(message, field=at or None, limit="plain values")
+
+
+@contextmanager
+def readable(at: str) -> Iterator[None]:
+    """Around a look at a stranger's object: whatever its methods raise is a refusal of that argument."""
+    try:
+        yield
+    except OpenClawError:
+        raise
+    except Exception as error:  # noqa: BLE001 - it is the stranger's
+        raise unreadable(error, at, InvalidRequest) from None
+
+
+def values_text(value: object, *, at: str = "params", bytes_max: int = PARAMS_BYTES_MAX) -> str:
+    """`canonical` of a value in which pydantic models and dataclasses stand for mappings.
+
+    Raises:
+        InvalidParams: as `canonical`.
+    """
+    try:
+        return canonical(value, at=at, bytes_max=bytes_max)
+    except InvalidParams as refused:
+        if "type" not in refused.facts:  # too much, too deep: no model is to blame
+            raise
+    return canonical(plain(value, at=at, bytes_max=bytes_max), at=at, bytes_max=bytes_max)
 
 
 def canonical(value: object, *, at: str = "params", bytes_max: int = PARAMS_BYTES_MAX) -> str:
@@ -192,7 +229,7 @@ def canonical(value: object, *, at: str = "params", bytes_max: int = PARAMS_BYTE
     except OpenClawError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a stranger's methods raise
-        raise _unreadable(error, at) from None
+        raise unreadable(error, at) from None
     size = len(text)
     if size * 4 > bytes_max or not text.isascii():
         size = len(text.encode())

@@ -133,7 +133,9 @@ def _received(body: object) -> Any:
         return body
     if not isinstance(body, dict):
         return _plain_value("", body)
-    return {key: _plain_value(key if isinstance(key, str) else "", value) for key, value in dict.items(body)}
+    if odd := [key for key in body if not isinstance(key, str)]:
+        raise InvalidRequest(f"the key {quoted(odd[0])} is not text", field="body", limit="text keys")
+    return {key: _plain_value(key, value) for key, value in dict.items(body)}
 
 
 def _plain_value(at: str, value: object) -> Any:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
 
-from openclaw_ray.core.limits import NESTING_MAX, PARAMS_BYTES_MAX
+from openclaw_ray.core.limits import NESTING_MAX, PARAMS_BYTES_MAX, SUBMIT_BYTES_MAX
 from openclaw_ray.core.records import TaskRecord
 from openclaw_ray.errors import InvalidParams, InvalidRequest
 from openclaw_ray.models.door import canonical, dumps
@@ -144,9 +144,11 @@ def intakes(request: SubmitRequest, bytes_max: int) -> Iterator[Intake]:
     Raises:
         InvalidRequest: naming the task and field.
     """
+    size = 0
     for i, one in enumerate(request.tasks):
         draft = Draft(one.spec, one.spec.user_id or request.by)
         params = canonical(one.spec.params, at=f"tasks[{i}].spec.params", bytes_max=bytes_max)
+        size = _within(size + len(params), "tasks")
         yield Intake(one.id, draft, params, one.spec.key, draft.sha256(params, one.spec.key), f"tasks[{i}]")
     bulk = request.bulk
     if bulk is None:
@@ -157,7 +159,16 @@ def intakes(request: SubmitRequest, bytes_max: int) -> Iterator[Intake]:
     for i, (task_id, params, key) in enumerate(bulk.rows):
         at = f"bulk.rows[{i}]"
         text = checked_text(params, f"{at}[1]", bytes_max)
+        size = _within(size + len(text), "bulk.rows")
         yield Intake(task_id, draft, text, key, draft.sha256(text, key), at)
+
+
+def _within(size: int, field: str) -> int:
+    """The size of a call's parameters so far, in letters: one call is one transaction, for which all others wait."""
+    if size > SUBMIT_BYTES_MAX:
+        message = "the parameters together are too large for one call"
+        raise InvalidRequest(message, field=field, limit=f"{SUBMIT_BYTES_MAX:,} bytes", hint="submit them in parts")
+    return size
 
 
 def checked_text(text: str, at: str, bytes_max: int = PARAMS_BYTES_MAX) -> str:

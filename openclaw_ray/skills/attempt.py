@@ -14,7 +14,7 @@ from typing import Any
 
 from openclaw_ray.core.limits import ERROR_TEXT_MAX, RESULT_BYTES_MAX
 from openclaw_ray.errors import InvalidParams
-from openclaw_ray.models.door import canonical, plain
+from openclaw_ray.models.door import values_text
 from openclaw_ray.skills.context import Context
 from openclaw_ray.skills.outcome import Failure, failure
 
@@ -57,10 +57,7 @@ def result_text(value: object) -> str:
     Raises:
         InvalidParams: It is no JSON, or too large.
     """
-    try:
-        return canonical(value, at="result", bytes_max=RESULT_BYTES_MAX)
-    except InvalidParams:  # perhaps for a model or dataclass in it
-        return canonical(plain(value, at="result", bytes_max=RESULT_BYTES_MAX), at="result", bytes_max=RESULT_BYTES_MAX)
+    return values_text(value, at="result", bytes_max=RESULT_BYTES_MAX)
 
 
 def failed(error: BaseException) -> Answer:

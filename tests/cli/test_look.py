@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .conftest import Command
+from tests.support.command import Command
 
 ESC = "\x1b]52;c;aGk=\x07\u202etxt"
 
