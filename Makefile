@@ -4,7 +4,7 @@ PY ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 export RAY_TMPDIR ?= /tmp
 
 .DEFAULT_GOAL := help
-.PHONY: help check lint types test test-ray bench
+.PHONY: help check lint types test test-ray tables bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -23,6 +23,10 @@ test: ## the fast tests (no Ray), with branch coverage of core, storage and runt
 
 test-ray: ## the tests that start a Ray cluster
 	$(PY) -m pytest -q -m ray
+
+tables: ## the pages under docs/ that are written from what the tests bring out
+	$(PY) -m tests.actors.verb_table
+	$(PY) -m tests.guarantees.table
 
 bench: ## the benchmarks, with their ratios to bare Ray
 	$(PY) -m benchmarks

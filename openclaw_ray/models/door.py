@@ -5,6 +5,7 @@ Nothing of pydantic, json or datetime gets out as it is: a caller sees only our 
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from typing import Any, TypeVar
 
@@ -15,11 +16,11 @@ from openclaw_ray.core.limits import NESTING_MAX
 from openclaw_ray.errors import InvalidRequest, OpenClawError
 from openclaw_ray.models.document import Document
 from openclaw_ray.models.json_values import canonical, check_json, dumps, plain, readable, unreadable, values_text
-from openclaw_ray.models.quoting import QUOTE_CHARS, field_name, joined, quoted, shorten
+from openclaw_ray.models.quoting import PATH_CHARS, QUOTE_CHARS, field_name, joined, quoted, shorten
 
 __all__ = [
-    "Document", "canonical", "check_json", "dumps", "field_name", "joined", "parse", "plain", "quoted", "readable",
-    "refusal", "shorten", "unreadable", "values_text",
+    "PATH_CHARS", "Document", "canonical", "check_json", "dumps", "field_name", "joined", "parse",
+    "plain", "quoted", "readable", "refusal", "shorten", "unreadable", "values_text",
 ]  # fmt: skip
 
 
@@ -37,7 +38,7 @@ def parse(model: type[M], body: object, *, at: str = "") -> M:
     except ValidationError as error:
         details = error.errors(include_url=False)
         # A misspelt field is missing as well; what was meant helps more.
-        first = next((one for one in details if one["type"] == "extra_forbidden"), details[0])
+        first = next((one for one in details if one["type"] in _UNKNOWN), details[0])
         raise refusal(model, first if details[0]["type"] == "missing" else details[0], at) from None
     except RecursionError:
         raise InvalidRequest("nested too deeply", field=at or None, limit=f"{NESTING_MAX} levels") from None
@@ -81,21 +82,25 @@ def refusal(model: type[BaseModel], detail: ErrorDetails, at: str) -> InvalidReq
     cause = context.get("error")
     if isinstance(cause, InvalidRequest):
         return type(cause)(cause.message, joined(path, cause.field or "") or None, cause.limit, cause.hint)
-    if detail["type"] == "extra_forbidden":
+    if detail["type"] in _UNKNOWN:
         name = str(detail["loc"][-1])
-        if name in _names(model):
+        known, twice = _names(model)
+        if name in twice:
             return InvalidRequest("is another name of a field that is given too", field=path, hint="give one of them")
-        near = difflib.get_close_matches(name[:QUOTE_CHARS], _names(model), n=1, cutoff=0.6)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(_names(model)))}"
+        known = known - {name}  # it is one, but of another part
+        near = difflib.get_close_matches(name[:QUOTE_CHARS], known, n=1, cutoff=0.6)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
         return InvalidRequest(f"unknown field {shorten(name)!r}", field=path, hint=hint)
     if detail["type"] == "missing":
-        return InvalidRequest("is missing", field=path)
+        return InvalidRequest("is missing", field=path, hint="it has to be given")
     message = detail["msg"][0].lower() + detail["msg"][1:]
     limit = next((words.format(context[key]) for key, words in _LIMITS.items() if key in context), None)
     limit = limit or _TYPES.get(detail["type"].partition("_")[0])
     return InvalidRequest(f"{quoted(detail['input'])} is refused: {message}", field=path or None, limit=limit)
 
 
+#: A field that the document, or the plain dataclass in it, does not have.
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 #: pydantic's facts about a refusal, as our limits.
 _LIMITS = {
     "expected": "{}", "ge": "from {}", "gt": "more than {}", "le": "at most {}", "lt": "less than {}",
@@ -109,23 +114,30 @@ _TYPES = {
 }  # fmt: skip
 
 
-def _names(model: type[BaseModel], seen: frozenset[type[BaseModel]] = frozenset()) -> set[str]:
-    """Field names of a document and of the documents in it: good enough to find what a typing error meant."""
-    names = set(model.model_fields)
+def _names(model: Any, seen: frozenset[Any] = frozenset()) -> tuple[set[str], set[str]]:
+    """Field names of a document and of the documents in it, and those of them that have a second name.
+
+    Good enough to find what a typing error meant.
+    """
+    if not issubclass(model, BaseModel):
+        return set(model.__dataclass_fields__), set()
+    names, twice = set(model.model_fields), set[str]()
     for info in model.model_fields.values():
         if isinstance(info.validation_alias, AliasChoices):
-            names.update(str(choice) for choice in info.validation_alias.choices)
+            twice.update(str(choice) for choice in info.validation_alias.choices)
         inner = _inner_model(info.annotation)
         if inner is not None and inner not in seen:
-            names |= _names(inner, seen | {model})
-    return names
+            found = _names(inner, seen | {model})
+            names |= found[0]
+            twice |= found[1]
+    return names | twice, twice
 
 
-def _inner_model(annotation: Any) -> type[BaseModel] | None:
+def _inner_model(annotation: Any) -> Any:
     todo = [annotation]
     while todo:
         one = todo.pop()
-        if isinstance(one, type) and issubclass(one, BaseModel):
+        if isinstance(one, type) and (issubclass(one, BaseModel) or dataclasses.is_dataclass(one)):
             return one
         todo.extend(getattr(one, "__args__", ()))
     return None

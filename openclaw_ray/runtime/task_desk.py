@@ -14,7 +14,7 @@ from openclaw_ray.core.records import Needs, TaskRecord
 from openclaw_ray.core.transitions import illegal_task
 from openclaw_ray.core.types import LIVE_STATES, TaskState, TaskType
 from openclaw_ray.errors import Conflict, InvalidRequest, NotFound, OpenClawError, UnknownSkill
-from openclaw_ray.models.door import Document, dumps, parse, quoted, shorten
+from openclaw_ray.models.door import PATH_CHARS, Document, dumps, parse, quoted, shorten
 from openclaw_ray.models.fields import (
     ErrorValue,
     Given,
@@ -264,7 +264,7 @@ class _Submit:
         for j, dep in enumerate(intake.spec.after):
             field = f"{intake.at}.spec.after[{j}]"
             if dep == intake.id:
-                raise InvalidRequest("a task cannot wait for itself", field=field)
+                raise InvalidRequest("a task cannot wait for itself", field=field, limit="ids of other tasks")
             if turn.state.task(dep) is not None:
                 continue
             row = known.get(dep)
@@ -283,7 +283,8 @@ class _Submit:
                 break
             path.append(onward[0])
         if path[-1] in path[:-1]:
-            return InvalidRequest(f"the tasks wait for each other: {' -> '.join(path)}", field=field)
+            message = f"the tasks wait for each other: {shorten(' -> '.join(path), PATH_CHARS)}"
+            return InvalidRequest(message, field=field, hint="one of them has to begin")
         if dep in later:
             message = f"{dep} comes later in this call"
             return InvalidRequest(message, field=field, hint="list a task after its dependencies")

@@ -82,7 +82,7 @@ class Spec:
 def spec(row: str, given: str, name: str, value: Any, says: str | tuple[str, ...], **more: Any) -> None:
     """The same input at the client (both forms), the handle, the message, as JSON text, and at the command."""
     words = (says,) if isinstance(says, str) else says
-    given = given if name in given else f"{name} {given}"
+    given = given if name in given or len(name) > 40 else f"{name} {given}"
     one = Spec(row, given, name, value, says=words, **more)
     at = (one.named or one.name) + one.inside
     expected: dict[str, Any] = {"error": one.error, "says": words}

@@ -43,8 +43,14 @@ for row, given, value in IDS:
         case(row, given, verb, lambda d, v=verb, b=body: d.call(v, **b), at=argument, says=limit)
     register = {"node_id": value, "agent": "a", "slots": 1, "machine": {"hostname": "h"}}
     # A lone surrogate in JSON text is no JSON at all.
-    case(row, given, "register", lambda d, b=register: d.text("register", b), at="body" if half else "node_id",
-         says=("invalid JSON",) if half else (LIMIT,))  # fmt: skip
+    case(
+        row,
+        given,
+        "register",
+        lambda d, b=register: d.text("register", b),
+        at="body" if half else "node_id",
+        says=("invalid JSON",) if half else (LIMIT,),
+    )
     if isinstance(value, str):
         case(row, given, "client", lambda d, v=value: d.cluster.task(v), at="task_id", says=limit)
         case(row, given, "command", lambda d, v=value: d.type("task", "show", "--", v), at="task_id", says=limit)
@@ -97,14 +103,40 @@ def submitted(*tasks: dict[str, Any]) -> Any:
 
 conflict: dict[str, Any] = {"error": Conflict, "says": (OTHER,)}
 case("B07", "other parameters", "submit", submitted({"id": "known", "params": {"a": 2}}), at="tasks[0].id", **conflict)
-case("B07", "another priority", "add_task", lambda d: d.call("add_task", task={"id": "known", "priority": 0}),
-     at="task.id", **conflict)  # fmt: skip
-case("B07", "twice in one call, differently", "submit", submitted({"id": "two"}, {"id": "two", "priority": 0}),
-     at="tasks[1].id", **conflict)  # fmt: skip
-case("B07", "one key, two specs", "submit", submitted({"id": "k1", "key": "k"}, {"id": "k2", "key": "k", "priority": 0}),
-     at="tasks[1].spec.key", **conflict)  # fmt: skip
-case("B07", "other parameters under a known key", "command", lambda d: d.type("submit", "later", "--key", "known", "a=2"),
-     error=Conflict, exit_code=5, at="bulk.rows[0].spec.key", says=(OTHER,))  # fmt: skip
+case(
+    "B07",
+    "another priority",
+    "add_task",
+    lambda d: d.call("add_task", task={"id": "known", "priority": 0}),
+    at="task.id",
+    **conflict,
+)
+case(
+    "B07",
+    "twice in one call, differently",
+    "submit",
+    submitted({"id": "two"}, {"id": "two", "priority": 0}),
+    at="tasks[1].id",
+    **conflict,
+)
+case(
+    "B07",
+    "one key, two specs",
+    "submit",
+    submitted({"id": "k1", "key": "k"}, {"id": "k2", "key": "k", "priority": 0}),
+    at="tasks[1].spec.key",
+    **conflict,
+)
+case(
+    "B07",
+    "other parameters under a known key",
+    "command",
+    lambda d: d.type("submit", "later", "--key", "known", "a=2"),
+    error=Conflict,
+    exit_code=5,
+    at="bulk.rows[0].spec.key",
+    says=(OTHER,),
+)
 
 # -- B08, B09: unknown words ---------------------------------------------------------------------------------------
 
@@ -147,10 +179,23 @@ case("B08", "the verb get_tsk", "call", lambda d: d.call("get_tsk"), at="verb", 
 ALL = "pending, scheduled, running, completed, failed, cancelled, timeout"
 for given, state in (("pendin", "pendin"), ("done", "done"), ("a list", []), ("true", True), ("upper case", "FAILED")):
     case("B09", given, "tasks", lambda d, s=state: d.text("tasks", {"states": [s]}), at="states[0]", says=(ALL,))
-    case("B09", given, "get_tasks_by_status", lambda d, s=state: d.call("get_tasks_by_status", status=s, limit=5),
-         error=None if state == [] else InvalidRequest, at="status", says=(ALL,))  # fmt: skip
-    case("B09", given, "update_task", lambda d, s=state: d.call("update_task", task_id="known", changes={"status": s}),
-         at="changes.status", says=("'pending', 'scheduled'",))  # fmt: skip
+    case(
+        "B09",
+        given,
+        "get_tasks_by_status",
+        lambda d, s=state: d.call("get_tasks_by_status", status=s, limit=5),
+        error=None if state == [] else InvalidRequest,
+        at="status",
+        says=(ALL,),
+    )
+    case(
+        "B09",
+        given,
+        "update_task",
+        lambda d, s=state: d.call("update_task", task_id="known", changes={"status": s}),
+        at="changes.status",
+        says=("'pending', 'scheduled'",),
+    )
 case(
     "B09",
     "pendin",
@@ -161,10 +206,22 @@ case(
 )
 case("B09", "a number", "client", lambda d: d.cluster.tasks(state=5), at="query.states[0]", says=(ALL,))
 case("B09", "pendin", "command", lambda d: d.type("tasks", "--state", "pendin"), at="query.states[0]", says=(ALL,))
-case("B09", "sleeping", "update_node_status", lambda d: d.call("update_node_status", node_id="n1", status="sleeping"),
-     at="status", says=("online, maintenance, offline, error",))  # fmt: skip
-case("B09", "sleeping", "add_node", lambda d: d.call("add_node", node={"node_id": "a", "status": "sleeping"}),
-     at="node.status", says=("'online'",))  # fmt: skip
+case(
+    "B09",
+    "sleeping",
+    "update_node_status",
+    lambda d: d.call("update_node_status", node_id="n1", status="sleeping"),
+    at="status",
+    says=("online, maintenance, offline, error",),
+)
+case(
+    "B09",
+    "sleeping",
+    "add_node",
+    lambda d: d.call("add_node", node={"node_id": "a", "status": "sleeping"}),
+    at="node.status",
+    says=("'online'",),
+)
 
 # -- B10 to B15: skills, lists, dependencies -----------------------------------------------------------------------
 
@@ -188,10 +245,25 @@ case(
     at="bulk.rows[0].spec.skill",
     says=("without strict",),
 )
-case("B10", "strict", "submit", lambda d: d.text("submit", {"strict": True, "tasks": [{"id": "s", "spec": {"skill": "later"}}]}),
-     error=UnknownSkill, at="tasks[0].spec.skill", says=("without strict",))  # fmt: skip
-case("B10", "strict", "command", lambda d: d.type("submit", "later", "--strict"), error=UnknownSkill, exit_code=6,
-     at="bulk.rows[0].spec.skill", says=("without strict",))  # fmt: skip
+case(
+    "B10",
+    "strict",
+    "submit",
+    lambda d: d.text("submit", {"strict": True, "tasks": [{"id": "s", "spec": {"skill": "later"}}]}),
+    error=UnknownSkill,
+    at="tasks[0].spec.skill",
+    says=("without strict",),
+)
+case(
+    "B10",
+    "strict",
+    "command",
+    lambda d: d.type("submit", "later", "--strict"),
+    error=UnknownSkill,
+    exit_code=6,
+    at="bulk.rows[0].spec.skill",
+    says=("without strict",),
+)
 for name in ("required_skills", "optional_skills", "required_tags", "affinity_tags"):
     spec("B11", f"{name} as text", name, "python", 'a list, for example ["python"]')
     spec("B11", f"{name} as a mapping", name, {"python": 1}, 'a list, for example ["python"]')
@@ -242,10 +314,22 @@ for length in (1, 2, 3):
         at="task[0].after[0]",
         says=(words,),
     )
-case("B13", "--after its own --id", "command", lambda d: d.type("submit", "later", "--id", "me", "--after", "me"),
-     at="tasks[0].spec.after[0]", says=("cannot wait for itself",))  # fmt: skip
-case("B14", "a task before its dependency", "submit", submitted({"id": "r0", "after": ["r1"]}, {"id": "r1"}),
-     at="tasks[0].spec.after[0]", says=("list a task after its dependencies",))  # fmt: skip
+case(
+    "B13",
+    "--after its own --id",
+    "command",
+    lambda d: d.type("submit", "later", "--id", "me", "--after", "me"),
+    at="tasks[0].spec.after[0]",
+    says=("cannot wait for itself",),
+)
+case(
+    "B14",
+    "a task before its dependency",
+    "submit",
+    submitted({"id": "r0", "after": ["r1"]}, {"id": "r1"}),
+    at="tasks[0].spec.after[0]",
+    says=("list a task after its dependencies",),
+)
 case(
     "B15",
     "nobody",

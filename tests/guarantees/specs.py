@@ -16,24 +16,55 @@ NO_JSON = ("JSON",)
 
 PRIORITY = "critical, high, normal, low (0 to 3)"
 for given, value in (
-    ("99", 99), ("-1", -1), ("1.5", 1.5), ("true", True), ("null", None), ("'high '", "high "), ("upper case", "HIGH"),
-    ("a list", [1]), ("empty", ""), ("a text of 1 MB", "x" * 1_000_000),
-):  # fmt: skip
+    ("99", 99),
+    ("-1", -1),
+    ("1.5", 1.5),
+    ("true", True),
+    ("null", None),
+    ("'high '", "high "),
+    ("upper case", "HIGH"),
+    ("a list", [1]),
+    ("empty", ""),
+    ("a text of 1 MB", "x" * 1_000_000),
+):
     typed = ("--priority", value) if isinstance(value, str) else ()
     # What is None in the client's words was not given.
     without = ("client", "async client") if value is None else ()
     spec("B16", given, "priority", value, PRIORITY, typed=typed, without=without)
 for given, value in (("NaN", NAN), ("Infinity", INF)):
     spec("B16", given, "priority", value, (), without=("add_task", "submit"))
-    case("B16", f"priority {given}", "add_task", lambda d, v=value: d.call("add_task", task={"priority": v}),
-         at="task.priority", says=("finite numbers",))  # fmt: skip
-    case("B16", f"priority {given}", "update_task",
-         lambda d, v=value: d.call("update_task", task_id="known", changes={"priority": v}),
-         at="changes.priority", says=("finite numbers",))  # fmt: skip
-case("B16", "priority 99", "update_task", lambda d: d.text("update_task", {"task_id": "known", "changes": {"priority": 99}}),
-     at="changes.priority", says=(PRIORITY,))  # fmt: skip
-case("B16", "priority null", "update_task", lambda d: d.call("update_task", task_id="known", changes={"priority": None}),
-     at="changes.priority", says=("leave the field out",))  # fmt: skip
+    case(
+        "B16",
+        f"priority {given}",
+        "add_task",
+        lambda d, v=value: d.call("add_task", task={"priority": v}),
+        at="task.priority",
+        says=("finite numbers",),
+    )
+    case(
+        "B16",
+        f"priority {given}",
+        "update_task",
+        lambda d, v=value: d.call("update_task", task_id="known", changes={"priority": v}),
+        at="changes.priority",
+        says=("finite numbers",),
+    )
+case(
+    "B16",
+    "priority 99",
+    "update_task",
+    lambda d: d.text("update_task", {"task_id": "known", "changes": {"priority": 99}}),
+    at="changes.priority",
+    says=(PRIORITY,),
+)
+case(
+    "B16",
+    "priority null",
+    "update_task",
+    lambda d: d.call("update_task", task_id="known", changes={"priority": None}),
+    at="changes.priority",
+    says=("leave the field out",),
+)
 case("B16", "a number of 5,000 digits", "client", lambda d: d.submit(priority=HUGE), at="priority", says=(PRIORITY,))
 case(
     "B16",
@@ -46,19 +77,42 @@ case(
 
 DURATION = 'whole seconds from 1, or "30s", "5m", "2h", "1d"; ten years at most'
 for row, given, value in (
-    ("B17", "0", 0), ("B17", "-1", -1), ("B17", "0.5", 0.5), ("B17", "1e308", 1e308), ("B17", "'10'", "10"),
-    ("B17", "true", True), ("B17", "ten million days", "9999999d"), ("B17", "a list", [1]),
-    ("B39", "empty", ""), ("B39", "-3s", "-3s"), ("B39", "1e9s", "1e9s"), ("B39", "5 minutes-ish", "5 minutes-ish"),
-    ("B39", "1.5h", "1.5h"), ("B39", "a space before", " 5s"), ("B39", "Arabic digits", "\u0665s"),
-):  # fmt: skip
+    ("B17", "0", 0),
+    ("B17", "-1", -1),
+    ("B17", "0.5", 0.5),
+    ("B17", "1e308", 1e308),
+    ("B17", "'10'", "10"),
+    ("B17", "true", True),
+    ("B17", "ten million days", "9999999d"),
+    ("B17", "a list", [1]),
+    ("B39", "empty", ""),
+    ("B39", "-3s", "-3s"),
+    ("B39", "1e9s", "1e9s"),
+    ("B39", "5 minutes-ish", "5 minutes-ish"),
+    ("B39", "1.5h", "1.5h"),
+    ("B39", "a space before", " 5s"),
+    ("B39", "Arabic digits", "\u0665s"),
+):
     typed = ("--timeout", value) if isinstance(value, str) else ()
     spec(row, given, "timeout", value, DURATION, typed=typed)
-    case(row, f"deadline {given}", "drain", lambda d, v=value: d.text("drain", {"node_id": "n1", "deadline_s": v}),
-         at="deadline_s", says=(DURATION,))  # fmt: skip
+    case(
+        row,
+        f"deadline {given}",
+        "drain",
+        lambda d, v=value: d.text("drain", {"node_id": "n1", "deadline_s": v}),
+        at="deadline_s",
+        says=(DURATION,),
+    )
 for given, value in (("NaN", NAN), ("Infinity", INF)):
     case("B17", given, "client", lambda d, v=value: d.submit(timeout=v), at="timeout", says=(DURATION,))
-    case("B17", given, "JSON", lambda d, v=value: d.text("submit", {"tasks": [{"id": "a", "spec": {"timeout": v}}]}),
-         at="tasks[0].spec.timeout", says=(DURATION,))  # fmt: skip
+    case(
+        "B17",
+        given,
+        "JSON",
+        lambda d, v=value: d.text("submit", {"tasks": [{"id": "a", "spec": {"timeout": v}}]}),
+        at="tasks[0].spec.timeout",
+        says=(DURATION,),
+    )
     case("B17", given, "check_stale_nodes", lambda d, v=value: d.call("check_stale_nodes", timeout=v), at="timeout")
     case("B17", given, "poll", lambda d, v=value: d.say("poll", n=1, timeout_s=v), at="timeout_s", says=("finite",))
 for given, value in (("0", 0), ("-1", -1), ("'5'", "5"), ("10**400", 10**400), ("5,000 digits", HUGE), ("true", True)):
@@ -74,8 +128,14 @@ for given, value in (
 ):
     case("B39", f"waiting {given}", "client", lambda d, v=value: known(d).result(timeout=v), at="timeout", says=(WAIT,))
 for words in (("task", "wait", "KNOWN", "--timeout"), ("submit", "later", "--key", "known", "--wait-timeout")):
-    case("B39", f"{words[-1]} soon", "command", lambda d, w=words: d.type(*(known(d).id if x == "KNOWN" else x for x in w), "soon"),
-         at="timeout", says=("30s",))  # fmt: skip
+    case(
+        "B39",
+        f"{words[-1]} soon",
+        "command",
+        lambda d, w=words: d.type(*(known(d).id if x == "KNOWN" else x for x in w), "soon"),
+        at="timeout",
+        says=("30s",),
+    )
 case(
     "B39",
     "since 5 minutes-ish",
@@ -116,16 +176,33 @@ case(
 
 for name in ("not_before", "deadline"):
     for given, value in (
-        ("without a zone", "2026-01-01T00:00:00"), ("in the year 9999", "9999-01-01T00:00:00Z"), ("tomorrow", "tomorrow"),
-        ("empty", ""), ("true", True), ("a list", []), ("of 1 MB", "2" * 1_000_000),
-    ):  # fmt: skip
+        ("without a zone", "2026-01-01T00:00:00"),
+        ("in the year 9999", "9999-01-01T00:00:00Z"),
+        ("tomorrow", "tomorrow"),
+        ("empty", ""),
+        ("true", True),
+        ("a list", []),
+        ("of 1 MB", "2" * 1_000_000),
+    ):
         spec("B19", given, name, value, "ISO-8601 with a zone")
     for given, value in (("1e18", 1e18), ("NaN", NAN), ("Infinity", INF), ("10**400", 10**400)):
         case("B19", f"{name} {given}", "client", lambda d, n=name, v=value: d.submit(**{n: v}), at=name, says=("zone",))
-    case("B19", f"{name} 1e18", "JSON", lambda d, n=name: d.text("submit", {"tasks": [{"id": "a", "spec": {n: 1e18}}]}),
-         at=f"tasks[0].spec.{name}", says=("zone",))  # fmt: skip
-spec("B19", "a deadline before not_before", "deadline", "2026-01-01T00:00:00Z", "later than not_before",
-     more={"not_before": "2026-01-02T00:00:00Z"})  # fmt: skip
+    case(
+        "B19",
+        f"{name} 1e18",
+        "JSON",
+        lambda d, n=name: d.text("submit", {"tasks": [{"id": "a", "spec": {n: 1e18}}]}),
+        at=f"tasks[0].spec.{name}",
+        says=("zone",),
+    )
+spec(
+    "B19",
+    "a deadline before not_before",
+    "deadline",
+    "2026-01-01T00:00:00Z",
+    "later than not_before",
+    more={"not_before": "2026-01-02T00:00:00Z"},
+)
 spec("B19", "a daemon with a timeout", "timeout", 5, "leave it out", more={"task_type": "daemon"})
 spec("B19", "a task_type that is none", "task_type", "fast", "'interactive'", typed=("--type", "fast"))
 spec("B19", "a strategy that is none", "strategy", "best", "least_tasks", typed=("--strategy", "best"))
@@ -135,8 +212,14 @@ for given, value in (("cpu -1", -1), ("cpu '1'", "1"), ("cpu true", True), ("cpu
     spec("B20", given, "resources", {"cpu": value}, AMOUNT, inside=".cpu")
 spec("B20", "cpu 0.0001", "resources", {"cpu": 0.0001}, "steps of 0.001", inside=".cpu")
 case("B20", "cpu NaN", "client", lambda d: d.submit(resources={"cpu": NAN}), at="resources.cpu", says=(AMOUNT,))
-case("B20", "cpu NaN", "JSON", lambda d: d.text("submit", {"tasks": [{"id": "a", "spec": {"resources": {"cpu": NAN}}}]}),
-     at="tasks[0].spec.resources.cpu", says=(AMOUNT,))  # fmt: skip
+case(
+    "B20",
+    "cpu NaN",
+    "JSON",
+    lambda d: d.text("submit", {"tasks": [{"id": "a", "spec": {"resources": {"cpu": NAN}}}]}),
+    at="tasks[0].spec.resources.cpu",
+    says=(AMOUNT,),
+)
 for given, value in (("memory 2**63", 2**63), ("memory 2 gigs", "2 gigs"), ("memory -1", -1), ("memory 1.5", 1.5)):
     spec("B20", given, "resources", {"memory": value}, 'bytes, or text such as "512MiB", "2GiB"', inside=".memory")
 spec("B20", "17 names", "resources", {f"r{i}": 1 for i in range(17)}, "at most 16")
@@ -163,8 +246,14 @@ for name in ("required_tags", "affinity_tags"):
     spec("B21", "with a line end", name, ["a", "b\nc"], TAG, inside="[1]", typed=(option, "a", option, "b\nc"))
     spec("B21", "with an escape sequence", name, ["\x1b[2J"], TAG, inside="[0]", typed=(option, "\x1b[2J"))
     spec("B21", "blank", name, [" "], TAG, inside="[0]", typed=(option, " "))
-case("B21", "33 on a node", "update_node", lambda d: d.call("update_node", node_id="n1", changes={"tags": ["t"] * 33}),
-     at="changes.tags", says=("at most 32",))  # fmt: skip
+case(
+    "B21",
+    "33 on a node",
+    "update_node",
+    lambda d: d.call("update_node", node_id="n1", changes={"tags": ["t"] * 33}),
+    at="changes.tags",
+    says=("at most 32",),
+)
 case(
     "B21",
     "33 from an agent",
