@@ -26,7 +26,7 @@ def follow(session: Session, task: Task, timeout: str | float | None) -> None:
     Raises:
         WaitTimeout: only the waiting ended.
     """
-    end = None if timeout is None else time.monotonic() + _seconds(timeout)
+    end = None if timeout is None else time.monotonic() + wait_s(timeout)
     said = ""
     while True:
         left = LOOK_S if end is None else min(LOOK_S, end - time.monotonic())
@@ -44,7 +44,12 @@ def follow(session: Session, task: Task, timeout: str | float | None) -> None:
             session.screen.note(f"{task.id}  {said}")
 
 
-def _seconds(timeout: str | float) -> float:
+def wait_s(timeout: str | float) -> float:
+    """How long to wait, in seconds.
+
+    Raises:
+        InvalidRequest: it is no duration.
+    """
     from openclaw_ray.models.fields import seconds
 
     if isinstance(timeout, float):

@@ -127,7 +127,7 @@ for given, value in (
     ("a list", []),
 ):
     case("B39", f"waiting {given}", "client", lambda d, v=value: known(d).result(timeout=v), at="timeout", says=(WAIT,))
-for words in (("task", "wait", "KNOWN", "--timeout"), ("submit", "later", "--key", "known", "--wait-timeout")):
+for words in (("task", "wait", "KNOWN", "--timeout"), ("submit", "later", "--wait-timeout")):
     case(
         "B39",
         f"{words[-1]} soon",
