@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import home, hotspots, live, memory, placing, report, store
+from benchmarks import home, hotspots, live, memory, placing, report, restart, store
 from benchmarks.conditions import conditions, load_average
 from benchmarks.plan import Benchmark, Plan, matching
 from benchmarks.series import Row
@@ -25,6 +25,7 @@ BENCHMARKS = (
     Benchmark(store.STORE_ROWS, store.measure_store, "speeds of the store with 100k tasks in the file"),
     Benchmark(placing.PLACING_ROWS, placing.measure_placing, "placement in the pure core"),
     Benchmark(memory.MEMORY_ROWS, memory.measure_memory, "memory per waiting task"),
+    Benchmark(restart.RESTART_ROWS, restart.measure_restart, "restarts with many live tasks"),
 )
 PROFILED_TASKS = 10_000
 

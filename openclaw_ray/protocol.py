@@ -51,6 +51,8 @@ PROTOCOL_VERSION = 1
 NAMED_MAX = 100_000
 #: Longest time that a call is parked, or that a standing order holds (seconds): callers come back well before it.
 PARKED_S_MAX = 60
+#: Longest time that news may gather (seconds): a plan for them must not come later than a person would notice.
+GATHER_S_MAX = 10
 #: Later submits that may use one row of a plan.
 CREDIT_MAX = 10_000
 
@@ -179,6 +181,8 @@ class WatchRequest(Document):
     epoch: Count = 0
     cursor: Count = 0
     timeout_s: Wait = 10.0
+    #: While no task waits for a node there is nothing to decide: news may gather for this long.
+    gather_s: Annotated[Wait, Field(le=GATHER_S_MAX)] = 0.0
     #: The strategy in force, told so that `why` can name it.
     strategy: Name = ""
 

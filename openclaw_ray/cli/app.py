@@ -15,6 +15,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "up": ("cluster", "Start a cluster here, or join one; it stays until `down`."),
         "down": ("cluster", "End what `up` started; tasks and results stay on disk."),
         "demo": ("demo", "See it work: a throw-away cluster indexes the Python standard library."),
+        "drill": ("drill", "Try to break it: parts of a throw-away cluster are killed under load."),
         "backup": ("cluster", "Write a verified copy of the database."),
     },
     "Look": {

@@ -356,7 +356,7 @@ class AsyncCluster:
         function = _skill_of(skill)
         function.check(*({} if one is None else one for one in params))
         known = self._registered.get(function.name)
-        if known is None or known != await asyncio.to_thread(lambda: function.revision):
+        if known is None or known != function.revision:
             await self.register(function)
         return function.name
 

@@ -31,7 +31,6 @@ from openclaw_ray.core.transitions import TaskCause, illegal_task, task_after
 from openclaw_ray.core.types import Now, Outcome, TaskState
 from openclaw_ray.errors import Conflict, InvalidRequest, NotFound, QueueFull
 
-
 _NOBODY: frozenset[str] = frozenset()
 
 

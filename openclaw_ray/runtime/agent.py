@@ -51,8 +51,9 @@ log = get_logger(__name__)
 CALL_S = 10.0
 #: Pause before a call is repeated (seconds).
 RETRY_S = 0.5
-#: Outcomes that are worth a second report while the first is under way.
-AHEAD_MIN = 200
+#: Outcomes of one report, and how many reports may be under way: while one is committed the next is read, and another
+#: encoded. A report beside others is worth its call from `AHEAD_MIN` outcomes on.
+REPORT_ITEMS, REPORTS_MAX, AHEAD_MIN = 500, 4, 200
 #: How often skill folders are read again (seconds).
 SCAN_S = 5.0
 
@@ -304,6 +305,7 @@ class NodeAgent:
         for stop in reply.stops:
             self._bench.stop(stop.token, stop.why)
         self._bench.accept([Attempt(lease) for lease in reply.leases])
+        await asyncio.sleep(0)  # what was accepted is handed to its executor before the next poll is made
 
     async def _tell_offers(self) -> None:
         request = OffersRequest(
@@ -359,15 +361,14 @@ class NodeAgent:
                 await self._clock.sleep_until(self._clock.now().mono + RETRY_S)
 
     async def _report_all(self) -> None:
-        """Everything that there is to say, in as few calls as its size allows, two of them under way at most.
-
-        While the first is committed the second is encoded, sent and read: the coordinator need not wait for either.
-        """
+        """Everything that there is to say, in as few calls as its size allows, some of them under way at once."""
         under_way: deque[_Report] = deque()
         try:
             while self._send_next(under_way) or under_way:
+                await asyncio.sleep(0)
+                self._spool.append()
                 first = under_way[0]
-                if not first.reply.done() and len(under_way) == 1:
+                if not first.reply.done() and len(under_way) < REPORTS_MAX:
                     await self._reply_or_news(first)
                     continue
                 reply = await first.reply
@@ -396,7 +397,9 @@ class NodeAgent:
         sent = {token for report in under_way for token in report.tokens}
         if under_way:
             # Starts must not overtake each other, nor an end its start; and a small report is not worth a call.
-            if len(under_way) > 1 or under_way[0].starts or len(bench.shelf.ended) - len(sent) < AHEAD_MIN:
+            starts_under_way = any(report.starts for report in under_way)
+            few = len(bench.shelf.ended) - len(sent) < AHEAD_MIN
+            if len(under_way) >= REPORTS_MAX or starts_under_way or few:
                 return False
         elif not (bench.shelf.ended or bench.starts or bench.progress):
             return False
@@ -406,8 +409,8 @@ class NodeAgent:
         rest = ReportRequest.model_construct(
             node_id=self.node_id, incarnation=self._incarnation, starts=starts, progress=progress
         )
-        # The outcomes as they stand in the spool: encoded once.
-        texts = ",".join(self._spool.append(outcomes))
+        # The outcomes as they stand in the spool: encoded once. They are written there off the way of the report.
+        texts = ",".join(self._spool.texts(outcomes))
         body = f'{rest.model_dump_json(exclude={"outcomes"})[:-1]},"outcomes":[{texts}]}}'
         asking = asyncio.create_task(self._link.ask("report", body, ReportReply, CALL_S), name="report")
         under_way.append(_Report(asking, starts, {o.token for o in outcomes}))
@@ -420,7 +423,7 @@ class NodeAgent:
             if outcome.token in sent:
                 continue
             size += len(outcome.result or "") + len(outcome.log_tail or "") + 400
-            if picked and (len(picked) >= MESSAGE_ITEMS_MAX or size > MESSAGE_BYTES_MAX // 2):
+            if picked and (len(picked) >= REPORT_ITEMS or size > MESSAGE_BYTES_MAX // 2):
                 break
             picked.append(outcome)
         return picked

@@ -179,7 +179,7 @@ class AgentDesk:
         if outbox.poll_n != request.n:
             return reply  # a newer poll took over: this one hands out nothing
         await self._take_back(request, outbox, held)
-        await office.commit.quiet()
+        # What the outbox holds is on disk, and no more of it is told: no need for quiet memory.
         node = office.state.node(request.node_id)
         if node is None:
             return PollReply(n=request.n, epoch=office.identity.epoch, register_again=True)

@@ -18,7 +18,7 @@ from openclaw_ray.core.effects import Effect
 from openclaw_ray.core.events import Event
 from openclaw_ray.core.state import ClusterState
 from openclaw_ray.core.types import Now
-from openclaw_ray.errors import OpenClawError, OutcomeUnknown, Unavailable
+from openclaw_ray.errors import Conflict, OpenClawError, OutcomeUnknown, Unavailable
 from openclaw_ray.logs import get_logger
 from openclaw_ray.runtime.ledger import Ledger
 from openclaw_ray.runtime.ports import Store
@@ -48,11 +48,18 @@ class Turn:
         return effects
 
 
+class NotNew(Exception):
+    """What was taken to be new is there already: look it up, and apply again."""
+
+
 class Operation(Protocol):
     """One caller's change. `look_up` runs in the database thread before, `apply` on the loop without waiting."""
 
     #: Reads what is not in memory (ended tasks); None when nothing is needed.
     look_up: Callable[[Any], Any] | None
+    #: Nothing is expected to be found. It may be applied without having looked (`found` is None), and raises `NotNew`
+    #: if it sees that something is there.
+    likely_new: bool
 
     def apply(self, turn: Turn, found: Any) -> Any:
         """Apply events and give the answer that the caller gets after the commit."""
@@ -63,6 +70,7 @@ class Simple(Generic[T]):
     """An operation that needs nothing from disk."""
 
     look_up = None
+    likely_new = False
 
     def __init__(self, apply: Callable[[Turn], T]) -> None:
         self._apply = apply
@@ -186,9 +194,7 @@ class GroupCommit:
 
     async def _round(self, batch: list[_Waiting]) -> None:
         try:
-            found = await self._look_up(batch)
-            self._apply_all(batch, found)
-            await self._commit()
+            await self._write(batch)
         except OutcomeUnknown:
             raise
         except OpenClawError as error:
@@ -211,11 +217,23 @@ class GroupCommit:
         except Exception:
             log.exception("effects of a committed batch")
 
-    async def _look_up(self, batch: list[_Waiting]) -> list[Any]:
+    async def _write(self, batch: list[_Waiting]) -> None:
+        """Look up, apply, commit. What is most likely new is not looked up: the disk refuses a second of its kind."""
         asking = [w.operation.look_up for w in batch]
-        if not any(asking):
-            return [None] * len(batch)
-        return await self._store.look_up(asking)
+        guessing = any(asking) and all(w.operation.likely_new for w in batch if w.operation.look_up is not None)
+        if guessing or not any(asking):
+            try:
+                self._apply_all(batch, [None] * len(batch))
+                await self._commit()
+                return
+            except (NotNew, Conflict):
+                if not guessing:
+                    raise
+                self._undo()
+        for waiting in batch:
+            waiting.answer = waiting.error = None
+        self._apply_all(batch, await self._store.look_up(asking))
+        await self._commit()
 
     def _apply_all(self, batch: list[_Waiting], found: list[Any]) -> None:
         """Apply in order. An operation that is refused after it had changed something is left out of a second try."""

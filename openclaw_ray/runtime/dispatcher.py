@@ -35,6 +35,9 @@ log = get_logger(__name__)
 
 #: A watch is answered at the latest after this (seconds), so that /metrics stays fresh.
 WATCH_S = 5.0
+#: How long news may gather while nothing waits for a node (seconds): a lone task that is leased with its submit would
+#: otherwise wake the scheduler three times for nothing.
+GATHER_S = 0.25
 #: Pause after a call that was not answered (seconds).
 RETRY_S = 0.5
 
@@ -133,7 +136,9 @@ class Dispatcher:
 
     async def round(self) -> None:
         """Hear what changed; place what can be placed."""
-        request = WatchRequest(epoch=self._epoch, cursor=self._cursor, timeout_s=WATCH_S, strategy=self.strategy)
+        request = WatchRequest(
+            epoch=self._epoch, cursor=self._cursor, timeout_s=WATCH_S, gather_s=GATHER_S, strategy=self.strategy
+        )
         reply = await self._link.ask("watch", request, WatchReply, WATCH_S + 10)
         self._learn(reply)
         if reply.more:

@@ -79,6 +79,12 @@ class Feed:
         finally:
             self._watchers -= 1
 
+    async def wait_for_work(self) -> None:
+        """Wait until a task is ready; the caller bounds the time."""
+        while not self._state.books.ready:
+            self._wake.clear()
+            await self._wake.wait()
+
     def read(self, epoch: int, cursor: int) -> WatchReply:
         """The oldest page of changes after `cursor`; cursor 0 reads everything there is."""
         self._forget_gone(cursor)

@@ -135,7 +135,7 @@ class Ledger:
             if task is not None:
                 task.version = state.version
                 if self._inserted.get(task_id) != _stamp(task):
-                    self.batch.update_tasks.append(TaskUpdate(*_live_columns(task), task_id))
+                    self.batch.update_tasks.append(TaskUpdate._make((*_live_columns(task), task_id)))
         for node_id in books.touched_nodes:
             node = books.nodes.get(node_id)
             if node is not None:
@@ -247,7 +247,7 @@ class Ledger:
         task.version = version
         state = task.state.value
         error = dumps(e.error) if e.error is not None else None
-        self.batch.end_tasks.append(TaskEnd(*_live_columns(task), e.result, error, task.id))
+        self.batch.end_tasks.append(TaskEnd._make((*_live_columns(task), e.result, error, task.id)))
         self.signals.ended.append((task, e.result, error))
         self.finished[state] += 1
         self.meter.inc("tasks_finished_total", (task.skill, state))
@@ -296,14 +296,12 @@ class Ledger:
     def _close(self, e: fx.CloseAttempt, version: int) -> None:
         lease, outcome = e.lease, e.outcome.value
         self._starts.pop(lease.token, None)  # its end says when it started as well
+        started = iso(lease.started_at) if lease.started_at else None
+        error = dumps(e.error) if e.error is not None else None
+        exit_status, signal, peak_memory, log_tail = e.evidence or NO_EVIDENCE
         self.batch.end_attempts.append(
             AttemptEnd(
-                outcome,
-                iso(lease.started_at) if lease.started_at else None,
-                iso(e.ended_at),
-                dumps(e.error) if e.error is not None else None,
-                *(e.evidence or NO_EVIDENCE),
-                lease.token,
+                outcome, started, iso(e.ended_at), error, exit_status, signal, peak_memory, log_tail, lease.token
             )
         )
         self.signals.closed.append(lease)

@@ -30,14 +30,17 @@ class PlanDesk:
         cursor = request.cursor if request.epoch == office.identity.epoch else 0
         now = office.clock.now()
         await until(office.clock, now.mono + request.timeout_s, office.feed.wait(cursor))
-        await office.commit.quiet()
+        if request.gather_s and not office.state.books.ready:
+            await until(office.clock, office.clock.now().mono + request.gather_s, office.feed.wait_for_work())
+        found = None
+        if office.clock.now().mono - self._totals_at >= TOTALS_EVERY_S:
+            await office.commit.quiet()
+            self._totals_at = office.clock.now().mono
+            found = totals(office)
+        # Nodes and shapes may be a batch ahead of the disk: a plan made of them is checked against the present anyway.
         reply = office.feed.read(office.identity.epoch, cursor)
-        now = office.clock.now()
-        office.scheduler_seen = now.wall
-        if now.mono - self._totals_at >= TOTALS_EVERY_S:
-            self._totals_at = now.mono
-            reply = reply.model_copy(update={"totals": totals(office)})
-        return reply
+        office.scheduler_seen = office.clock.now().wall
+        return reply if found is None else reply.model_copy(update={"totals": found})
 
     async def assign(self, request: AssignRequest) -> AssignReply:
         """Check a plan against the present and commit what still holds; its nodes hear of it at once."""

@@ -27,6 +27,8 @@ class Spool:
         self._path = path
         #: Each as the line that stands in the file.
         self._open: dict[int, str] = {}
+        #: Those that are not in the file yet.
+        self._unwritten: dict[int, str] = {}
         #: Lines in the file; what was judged is among them until it is written anew.
         self._lines = 0
         self._read()
@@ -48,17 +50,22 @@ class Spool:
         """What has not been judged."""
         return [_OUTCOME.validate_json(line) for line in self._open.values()]
 
-    def append(self, outcomes: list[OutcomeMessage]) -> list[str]:
-        """Keep a batch, but for those that are kept already; answers each as JSON text."""
-        fresh = {o.token: text_of(o) for o in outcomes if o.token not in self._open}
-        if fresh:
-            self._open |= fresh
-            self._write(_lines(fresh.values()), len(fresh))
+    def texts(self, outcomes: list[OutcomeMessage]) -> list[str]:
+        """Each outcome as JSON text, encoded once; those that are new are kept by the next `append`."""
+        for outcome in outcomes:
+            if outcome.token not in self._open:
+                self._open[outcome.token] = self._unwritten[outcome.token] = text_of(outcome)
         return [self._open[o.token] for o in outcomes]
+
+    def append(self) -> None:
+        """Keep what is new, if it has not been judged meanwhile."""
+        if self._unwritten:
+            self._write(_lines(self._unwritten.values()), len(self._unwritten))
+            self._unwritten.clear()
 
     def settle(self, tokens: list[int]) -> None:
         """These were judged: accepted or stale. An empty spool is an empty file again."""
-        gone = [t for t in tokens if self._open.pop(t, None) is not None]
+        gone = [t for t in tokens if self._open.pop(t, None) is not None and self._unwritten.pop(t, None) is None]
         if not self._open:
             with contextlib.suppress(OSError):
                 os.truncate(self._path, 0)

@@ -33,7 +33,7 @@ from openclaw_ray.models.ids import new_task_id
 from openclaw_ray.models.task import TaskSpec
 from openclaw_ray.protocol import CancelRequest, ResultsReply, ResultsRequest, Submission, SubmitRequest
 from openclaw_ray.runtime.arguments import by_id, checked, one_or_many
-from openclaw_ray.runtime.commit import Turn
+from openclaw_ray.runtime.commit import NotNew, Turn
 from openclaw_ray.runtime.context import Office, ended_task
 from openclaw_ray.runtime.intake import Intake, intakes
 from openclaw_ray.runtime.sessions import Session
@@ -203,6 +203,8 @@ class _Submit:
         self._office = office
         self._strict = request.strict
         self._rows = list(intakes(request, office.settings.params_bytes_max))
+        # Ids are made by clients at random; only a repeated call brings one again.
+        self.likely_new = not any(row.key or row.spec.after for row in self._rows)
         #: Per draft: worked out once for all tasks that share it.
         self._terms: dict[int, ev.Terms] = {}
 
@@ -211,8 +213,10 @@ class _Submit:
         ids += [dep for row in self._rows for dep in row.spec.after]
         return lookups.known(conn, ids, [row.key for row in self._rows if row.key])
 
-    def apply(self, turn: Turn, found: list[lookups.Known]) -> list[list[Any]]:
-        known = {row.task_id: row for row in found} | turn.ledger.fresh
+    def apply(self, turn: Turn, found: list[lookups.Known] | None) -> list[list[Any]]:
+        if found is None and any(row.id in turn.ledger.fresh or turn.state.task(row.id) for row in self._rows):
+            raise NotNew
+        known = {row.task_id: row for row in found or ()} | turn.ledger.fresh
         keys = {row.key: row for row in known.values() if row.key}
         self._terms.clear()
         answers: list[list[Any]] = []
@@ -319,6 +323,8 @@ def _check_offered(turn: Turn, needs: Needs, at: str) -> None:
 
 
 class _Cancel:
+    likely_new = False
+
     def __init__(self, request: CancelRequest) -> None:
         self._request = request
 
@@ -350,6 +356,8 @@ def _final(status: str) -> str:
 
 
 class _Update:
+    likely_new = False
+
     def __init__(self, office: Office, changes: dict[str, TaskChange], by: str | None) -> None:
         self._office = office
         self._changes = changes
@@ -420,6 +428,8 @@ def _error_of(change: TaskChange) -> dict[str, Any] | None:
 
 
 class _Remove:
+    likely_new = False
+
     def __init__(self, ids: list[str], by: str | None) -> None:
         self._ids = ids
         self._by = by

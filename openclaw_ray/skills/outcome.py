@@ -44,10 +44,20 @@ class Ended:
         """The inverse of `to_json`; what is left out is as it is by default."""
         get = entry.get
         return cls(
-            entry["token"], entry["outcome"], entry["started_at"], entry["ended_at"], entry["run_s"], get("result"), get("error"),
-            get("permanent", False), get("exit_status"), get("signal"), get("peak_memory"), get("log_tail"),
-            get("progress"),
-        )  # fmt: skip
+            token=entry["token"],
+            outcome=entry["outcome"],
+            started_at=entry["started_at"],
+            ended_at=entry["ended_at"],
+            run_s=entry["run_s"],
+            result=get("result"),
+            error=get("error"),
+            permanent=get("permanent", False),
+            exit_status=get("exit_status"),
+            signal=get("signal"),
+            peak_memory=get("peak_memory"),
+            log_tail=get("log_tail"),
+            progress=get("progress"),
+        )
 
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Ended))

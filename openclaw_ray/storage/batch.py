@@ -147,9 +147,7 @@ UPSERT_NODE = (
 )
 OBSERVE_NODE = f"UPDATE nodes SET {sql.sets(NodeObservation._fields[:-1])} WHERE node_id = ?"
 DELETE_NODE = "DELETE FROM nodes WHERE node_id = ?"
-INSERT_SKILL = (
-    sql.insert("skills", SkillRow._fields) + " ON CONFLICT (name, revision) DO UPDATE SET seq = excluded.seq"
-)
+INSERT_SKILL = sql.insert("skills", SkillRow._fields) + " ON CONFLICT (name, revision) DO UPDATE SET seq = excluded.seq"
 INSERT_CODE = "INSERT INTO code (digest, blob) VALUES (?, ?) ON CONFLICT (digest) DO NOTHING"
 UPSERT_COUNTER = (
     "INSERT INTO counters (family, labels, value) VALUES (?, ?, ?) "
@@ -219,9 +217,7 @@ def _many(conn: sqlite3.Connection, statement: str, rows: Sequence[Sequence[Any]
         conn.executemany(statement, map(tuple, rows))
 
 
-def _change(
-    conn: sqlite3.Connection, table: str, columns: tuple[str, ...], guard: str, rows: Rows, what: str
-) -> None:
+def _change(conn: sqlite3.Connection, table: str, columns: tuple[str, ...], guard: str, rows: Rows, what: str) -> None:
     """Update rows, each of which changes one."""
     if rows:
         _exactly(update_many(conn, table, columns, guard, rows), rows, what)

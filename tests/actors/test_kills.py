@@ -307,6 +307,32 @@ def test_a_frozen_agent_goes_offline_its_work_is_rescued_and_its_late_word_refus
     wait_until(lambda: (status("node-2"), status("node-3")) == ("online", "online"), 10)
 
 
+def test_of_fifty_running_tasks_none_starts_again_when_the_state_manager_dies(own_cluster: Any, tmp_path: Path) -> None:
+    cluster: LocalRay = own_cluster({"node-1": {"slots": 50}})
+    driver = Driver(cluster.state_manager)
+    with cluster.connect() as client:
+        client.wait_for_skill("napper", timeout=30)
+        tasks = client.map("napper", [{"folder": str(tmp_path), "name": f"n{i}"} for i in range(50)])
+        wait_until(lambda: len(list(tmp_path.glob("*.started"))) == 50, 60, lambda: json.dumps(driver.get_state()))
+        before = driver.get_state()["epoch"]
+        kill_and_wait(driver.pid())
+        wait_until(lambda: _epoch(driver) > before, 20)
+        for i in range(50):
+            (tmp_path / f"n{i}-1.go").touch()
+        assert client.gather(tasks, timeout=60) == [1] * 50
+    assert sorted(one.name for one in tmp_path.glob("*.started")) == sorted(f"n{i}-1.started" for i in range(50))
+
+
+def _epoch(driver: Driver) -> int:
+    """Its start number; 0 while it does not answer."""
+    import ray
+
+    try:
+        return int(driver.get_state()["epoch"])
+    except (oc.OpenClawError, ray.exceptions.RayError):
+        return 0
+
+
 def test_nothing_of_ours_is_left_when_a_cluster_stops(own_cluster: Any) -> None:
     cluster: LocalRay = own_cluster({"node-1": {"slots": 1}})
     pids = [cluster_pid(cluster), _agent_pid(cluster, "node-1")]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from openclaw_ray.errors import OpenClawError, OutcomeUnknown, StorageFull, Unavailable
+from openclaw_ray.errors import Conflict, OpenClawError, OutcomeUnknown, StorageFull, Unavailable
 from openclaw_ray.runtime import commit as commit_module
 from openclaw_ray.runtime import coordinator as coordinator_module
 from openclaw_ray.storage.store import SqliteStore
@@ -124,10 +124,31 @@ async def test_a_failed_look_up_takes_nothing_back(tmp_path: Path, faults: type[
         await agent.run()
         faults.look_ups.append(Unavailable("busy", retry_after=1.0))
         with pytest.raises(Unavailable):
-            await hub.submit("t3")
+            await hub.submit("t3", key="k")
         assert (await hub.call("get_task_stats"))["completed"] == 1
         assert (await hub.call("get_node", node_id="n1"))["hostname"] == "n1"
         await hub.submit("t3")  # its events follow those before
+        await hub.check()
+
+
+async def test_a_new_id_is_not_looked_up_and_a_known_one_is_found_all_the_same(
+    tmp_path: Path, faults: type[FaultyStore]
+) -> None:
+    async with Hub(tmp_path / "home") as hub:
+        agent = HandAgent(hub)
+        await agent.register()
+        await hub.submit("ended")
+        await agent.run()
+        faults.look_ups.append(Unavailable("not asked for", retry_after=1.0))
+        await hub.submit("live")
+        faults.look_ups.clear()
+        # One call repeats, one wants another task under a known id, one is new: they share a batch.
+        again, other, new = await asyncio.gather(
+            hub.submit("ended", "live"), hub.submit("ended", name="other"), hub.submit("new"), return_exceptions=True
+        )
+        assert again == [["ended", "completed", False], ["live", "pending", False]]
+        assert isinstance(other, Conflict)
+        assert new == [["new", "pending", True]]
         await hub.check()
 
 

@@ -76,7 +76,8 @@ async def test_what_waits_is_placed_where_there_is_room(play: Play) -> None:
     play.replies = [{"cursor": 5, "nodes": [node()], "shapes": [shape(waiting=3)]}]
     await play.dispatcher.round()
     assert play.rows() == [[(1, "n1", 2, 0)]]
-    assert play.port.bodies("watch")[0] == {"epoch": 0, "cursor": 0, "timeout_s": 5.0, "strategy": "least_tasks"}
+    asked = {"epoch": 0, "cursor": 0, "timeout_s": 5.0, "gather_s": 0.25, "strategy": "least_tasks"}
+    assert play.port.bodies("watch")[0] == asked
     play.replies = [{"cursor": 6}]
     await play.dispatcher.round()
     assert len(play.rows()) == 1  # nothing free: no call

@@ -7,7 +7,7 @@ import io
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ def demo(session: Session, files: int, keep: Path | None) -> None:
 
     screen = session.screen
     # Ray reports the death of the node that is killed on standard output, at length.
-    with _environment(), screen.alone(io.StringIO()):
+    with environment(RAY_HEALTH), screen.alone(io.StringIO()):
         found, checks, job, traces = _run(screen, files, keep)
     checks.append(_left_behind(traces, keep))
     wrong = [text for check in checks for text in check.wrong]
@@ -127,10 +127,10 @@ def _run(screen: Screen, files: int, keep: Path | None) -> tuple[dict[str, Any],
 
 
 @contextlib.contextmanager
-def _environment() -> Iterator[None]:
-    """What Ray reads when it starts; as it was afterwards."""
-    kept = {name: os.environ.get(name) for name in RAY_HEALTH}
-    os.environ.update({name: value for name, value in RAY_HEALTH.items() if kept[name] is None})
+def environment(wanted: Mapping[str, str]) -> Iterator[None]:
+    """What Ray reads when it starts, unless it says otherwise already; as it was afterwards."""
+    kept = {name: os.environ.get(name) for name in wanted}
+    os.environ.update({name: value for name, value in wanted.items() if kept[name] is None})
     try:
         yield
     finally:
