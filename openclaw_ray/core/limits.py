@@ -43,8 +43,8 @@ OUTPUT_BYTES_MAX = 64 * KIB
 ERROR_TEXT_MAX = 16 * KIB
 #: All that is kept of one error, as JSON: a traceback of which each letter may take four bytes, and a message.
 ERROR_BYTES_MAX = 128 * KIB
-#: A word of what a program says while it runs; it is shown on one line.
-PROGRESS_LEN_MAX = 500
+#: A word of what a program says while it runs, and what of it a report may hold; it is shown on one line.
+PROGRESS_WORDS_MAX, PROGRESS_LEN_MAX = 200, 500
 #: Why a node does not offer a skill: a sentence.
 REASON_LEN_MAX = 500
 #: The author's own word for a version, a Python version, the place where a skill was found.

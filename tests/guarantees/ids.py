@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import openclaw_ray as oc
 from openclaw_ray.errors import Conflict, InvalidRequest, NotFound, UnknownSkill
 from tests.guarantees.case import case, numbers, spec
 from tests.guarantees.doors import Doors
@@ -300,6 +301,23 @@ case(
     at="tags",
     says=("a list",),
 )
+
+
+def local(nodes: Any) -> Any:
+    """A throw-away cluster; refused before anything is started."""
+
+    def send(d: Doors) -> Any:
+        with oc.local(nodes=nodes):
+            raise AssertionError("started")
+
+    return send
+
+
+case("B11", "tags of a node as text", "oc.local", local([{}, {"tags": "gpu"}]), at="nodes[1].tags", says=("a list",))
+case("B11", "a node that is no mapping", "oc.local", local(["gpu"]), at="nodes[0]", says=("a mapping",))
+for given, count in (("no nodes", 0), ("-1 nodes", -1), ("10**9 nodes", 10**9), ("true nodes", True), ("a text", "3")):
+    case("B44", given, "oc.local", local(count), at="nodes", says=("1 to 64",))
+case("B44", "slots '4'", "oc.local", local([{"slots": "4"}]), at="nodes[0].slots", says=("a whole number",))
 spec("B12", "10,000 required", "required_skills", [f"s{i}" for i in range(10_000)], "at most 64")
 spec("B12", "10,000 optional", "optional_skills", [f"s{i}" for i in range(10_000)], "at most 64")
 for length in (1, 2, 3):
