@@ -314,7 +314,7 @@ def local(nodes: Any) -> Any:
 
 
 case("B11", "tags of a node as text", "oc.local", local([{}, {"tags": "gpu"}]), at="nodes[1].tags", says=("a list",))
-case("B11", "a node that is no mapping", "oc.local", local(["gpu"]), at="nodes[0]", says=("a mapping",))
+case("B11", "a node that is no mapping", "oc.local", local([5]), at="nodes[0]", says=("a mapping",))
 for given, count in (("no nodes", 0), ("-1 nodes", -1), ("10**9 nodes", 10**9), ("true nodes", True), ("a text", "3")):
     case("B44", given, "oc.local", local(count), at="nodes", says=("1 to 64",))
 case("B44", "slots '4'", "oc.local", local([{"slots": "4"}]), at="nodes[0].slots", says=("a whole number",))
