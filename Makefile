@@ -4,7 +4,7 @@ PY ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 export RAY_TMPDIR ?= /tmp
 
 .DEFAULT_GOAL := help
-.PHONY: help check lint types test test-ray drill bench
+.PHONY: help check lint types test test-ray drill tables bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -26,6 +26,10 @@ test-ray: ## the tests that start a Ray cluster
 
 drill: ## parts of a live cluster are killed under load: MINUTES=5 SEED=7
 	$(PY) -c "from openclaw_ray.cli import main; main()" drill --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
+
+tables: ## the pages under docs/ that are written from what the tests bring out
+	$(PY) -m tests.actors.verb_table
+	$(PY) -m tests.guarantees.table
 
 bench: ## the benchmarks, with their ratios to bare Ray
 	$(PY) -m benchmarks

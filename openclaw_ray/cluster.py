@@ -17,8 +17,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ConfigDict, Field
+
 from openclaw_ray.config import Settings, load_settings
-from openclaw_ray.errors import NotConnected, OpenClawError
+from openclaw_ray.errors import InvalidRequest, NotConnected, OpenClawError
+from openclaw_ray.models.door import Document, parse, quoted
+from openclaw_ray.models.fields import Tags
+from openclaw_ray.models.node import Slots
 
 if TYPE_CHECKING:
     from openclaw_ray.client import Cluster
@@ -26,6 +31,8 @@ if TYPE_CHECKING:
 #: Of a node of `local`: slots, tags, skill_roots, path (PATH of its commands), and resources and labels for Ray.
 NodeOptions = Mapping[str, Any]
 
+#: Ray nodes on one machine: each is half a dozen processes.
+LOCAL_NODES_MAX = 64
 #: How long `local` waits for all its nodes to be online (seconds).
 READY_S = 60.0
 _RAY_SIDE = (
@@ -62,7 +69,7 @@ def local(
         skill_roots: Folders with command skills, for every node that names none.
         **settings: Any setting of `Settings`.
     """
-    wanted = [dict(n) for n in nodes] if not isinstance(nodes, int) else [{} for _ in range(nodes)]
+    wanted = _wanted(nodes)
     folder = Path(home) if home is not None else Path(tempfile.mkdtemp(prefix="openclaw-"))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = load_settings(
@@ -83,6 +90,33 @@ def local(
         started.stop()
         if home is None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+class _LocalNode(Document):
+    """What a node of `local` may be given; the rest is Ray's own words and Ray's to check."""
+
+    model_config = ConfigDict(extra="allow")
+
+    slots: Slots | None = None
+    tags: Tags = Field(default_factory=list)
+
+
+def _wanted(nodes: int | Sequence[NodeOptions]) -> list[dict[str, Any]]:
+    """The options of each node.
+
+    Raises:
+        InvalidRequest: Naming the node and the option; nothing was started.
+    """
+    if isinstance(nodes, int) and not isinstance(nodes, bool):
+        given: list[NodeOptions] = [{}] * nodes if nodes <= LOCAL_NODES_MAX else []
+    else:
+        given = list(nodes) if isinstance(nodes, list | tuple) else []
+    if not 1 <= len(given) <= LOCAL_NODES_MAX:
+        limit = f"1 to {LOCAL_NODES_MAX}, or a list with the options of each"
+        raise InvalidRequest(f"{quoted(nodes)} are no nodes", field="nodes", limit=limit)
+    for i, node in enumerate(given):
+        parse(_LocalNode, node, at=f"nodes[{i}]")
+    return [dict(node) for node in given]
 
 
 class LocalRay:

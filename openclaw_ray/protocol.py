@@ -10,20 +10,56 @@ and is checked on receipt all the same.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from openclaw_ray.core.limits import MESSAGE_ITEMS_MAX, SUBMIT_BATCH_MAX
-from openclaw_ray.core.types import NodeStatus, Outcome
+from openclaw_ray.core.limits import (
+    INTEGER_MAX,
+    MESSAGE_ITEMS_MAX,
+    OUTPUT_BYTES_MAX,
+    PAGE_MAX,
+    PROGRESS_LEN_MAX,
+    SKILLS_PER_NODE_MAX,
+    SUBMIT_BATCH_MAX,
+)
+from openclaw_ray.core.types import NodeStatus, Outcome, TaskState
 from openclaw_ray.models.door import Document
-from openclaw_ray.models.fields import Id, Instant, Name, Seconds, Text
+from openclaw_ray.models.fields import (
+    Count,
+    Finite,
+    Id,
+    Instant,
+    JsonText,
+    Moment,
+    Name,
+    Seconds,
+    State,
+    Tags,
+    Text,
+    Title,
+    label,
+)
 from openclaw_ray.models.node import Machine, Slots, Usage
 from openclaw_ray.models.skill import Offer, SkillManifest
-from openclaw_ray.models.task import TaskSpec
+from openclaw_ray.models.task import Failure, TaskSpec
 
 #: Both ends say it in their first call; a different one is `VersionMismatch`.
 PROTOCOL_VERSION = 1
+
+#: Ids or tokens that one message names: a page of them would be too small for a `map` of many tasks.
+NAMED_MAX = 100_000
+#: Longest time that a call is parked, or that a standing order holds (seconds): callers come back well before it.
+PARKED_S_MAX = 60
+#: Longest time that news may gather (seconds): a plan for them must not come later than a person would notice.
+GATHER_S_MAX = 10
+#: Later submits that may use one row of a plan.
+CREDIT_MAX = 10_000
+
+Wait = Annotated[float, Field(ge=0, le=PARKED_S_MAX, allow_inf_nan=False, strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
+#: The last output of an attempt with its mark of what was cut.
+Output = Annotated[str, Field(strict=True), label(2 * OUTPUT_BYTES_MAX)]
 
 # -- client and coordinator ----------------------------------------------------------------------------------------
 
@@ -39,7 +75,7 @@ class Submission(Document):
 BulkRow = tuple[
     Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$", strict=True)],
     Annotated[str, StringConstraints(strict=True)],
-    Annotated[str, StringConstraints(min_length=1, max_length=200, strict=True)] | None,
+    Title | None,
 ]
 
 
@@ -65,12 +101,12 @@ class ResultsRequest(Document):
     """Wait for tasks to end. `n` rises; the reply to `n` is repeated until `n + 1` asks, which acknowledges it."""
 
     session: Id
-    n: int = Field(ge=1)
+    n: Annotated[Count, Field(ge=1)]
     #: Task ids to wait for, added to those of earlier calls.
-    add: list[Id] = Field(default_factory=list, max_length=100_000)
+    add: list[Id] = Field(default_factory=list, max_length=NAMED_MAX)
     #: Task ids that nobody waits for any more.
-    drop: list[Id] = Field(default_factory=list, max_length=100_000)
-    timeout_s: float = Field(default=15.0, ge=0, le=60)
+    drop: list[Id] = Field(default_factory=list, max_length=NAMED_MAX)
+    timeout_s: Wait = 15.0
 
 
 @dataclass(slots=True)
@@ -104,7 +140,7 @@ class CancelRequest(Document):
     """Cancel tasks by id, or all live ones of a group."""
 
     ids: list[Id] = Field(default_factory=list, max_length=SUBMIT_BATCH_MAX)
-    group: Name | None = None
+    group: Title | None = None
     by: Name | None = None
     reason: Text = ""
 
@@ -112,19 +148,19 @@ class CancelRequest(Document):
 class TaskQuery(Document):
     """A filter over tasks; newest first, one page."""
 
-    states: list[str] = Field(default_factory=list, max_length=16)
-    ids: list[Id] = Field(default_factory=list, max_length=1_000)
-    skill: str | None = None
-    node: str | None = None
-    user: str | None = None
-    group: str | None = None
-    key: str | None = None
+    states: list[State] = Field(default_factory=list, max_length=len(TaskState))
+    ids: list[Id] = Field(default_factory=list, max_length=PAGE_MAX)
+    skill: Name | None = None
+    node: Name | None = None
+    user: Name | None = None
+    group: Name | None = None
+    key: Name | None = None
     #: Part of the name, literally.
-    name: str | None = None
+    name: Name | None = None
     since: Instant | None = None
     #: Of the page before: its last task's seq.
-    before: int | None = None
-    limit: int = Field(default=50, ge=1, le=1_000, strict=True)
+    before: Count | None = None
+    limit: int = Field(default=50, ge=1, le=PAGE_MAX, strict=True)
 
 
 class DrainRequest(Document):
@@ -142,13 +178,13 @@ class DrainRequest(Document):
 class WatchRequest(Document):
     """A bounded long poll for what changed after `cursor`; epoch 0 and cursor 0 ask for everything."""
 
-    epoch: int = 0
-    cursor: int = 0
-    timeout_s: float = Field(default=10.0, ge=0, le=60)
+    epoch: Count = 0
+    cursor: Count = 0
+    timeout_s: Wait = 10.0
     #: While no task waits for a node there is nothing to decide: news may gather for this long.
-    gather_s: float = Field(default=0.0, ge=0, le=10)
+    gather_s: Annotated[Wait, Field(le=GATHER_S_MAX)] = 0.0
     #: The strategy in force, told so that `why` can name it.
-    strategy: str = ""
+    strategy: Name = ""
 
 
 class NodeView(Document):
@@ -216,23 +252,23 @@ class PlanRowMessage(Document):
     `credit` and `expires_s` make a row a standing one as well: so many later submits may use it without a new plan.
     """
 
-    shape: int
-    node: str
-    seated: int = Field(ge=0)
-    prefill: int = Field(default=0, ge=0)
-    credit: int = Field(default=0, ge=0, le=10_000)
-    expires_s: float = Field(default=0.0, ge=0, le=60)
+    shape: Count
+    node: Id
+    seated: Count
+    prefill: Count = 0
+    credit: Annotated[Count, Field(le=CREDIT_MAX)] = 0
+    expires_s: Wait = 0.0
     #: Leases that the node is kept at while the shape has a backlog.
-    level: int = Field(default=0, ge=0)
+    level: Count = 0
 
 
 class AssignRequest(Document):
     """A plan made from what was known at `cursor` of `epoch`."""
 
-    epoch: int
-    cursor: int
-    rows: list[PlanRowMessage] = Field(max_length=100_000)
-    recalls: list[PlanRowMessage] = Field(default_factory=list)
+    epoch: Count
+    cursor: Count
+    rows: list[PlanRowMessage] = Field(max_length=NAMED_MAX)
+    recalls: list[PlanRowMessage] = Field(default_factory=list, max_length=NAMED_MAX)
     #: The policy changed: earlier standing orders hold no more.
     void: bool = False
 
@@ -251,39 +287,39 @@ class AssignReply(Document):
 class OutcomeMessage:
     """How an attempt ended, with its own start, so that both are one transaction."""
 
-    token: int
+    token: Count
     outcome: Outcome
-    started_at: float
-    ended_at: float
-    run_s: Annotated[float, Field(ge=0)]
-    permanent: bool = False
-    node_caused: bool = False
-    result: str | None = None  # JSON text
-    error: dict[str, Any] | None = None
-    exit_status: int | None = None
-    signal: str | None = None
-    peak_memory: int | None = None
-    log_tail: str | None = None
+    started_at: Moment
+    ended_at: Moment
+    run_s: Moment
+    permanent: Flag = False
+    node_caused: Flag = False
+    result: JsonText | None = None
+    error: Failure | None = None
+    exit_status: Annotated[int, Field(ge=-INTEGER_MAX, le=INTEGER_MAX, strict=True)] | None = None
+    signal: Name | None = None
+    peak_memory: Count | None = None
+    log_tail: Output | None = None
 
 
 class RegisterRequest(Document):
     """An agent takes over a node id. Spooled outcomes and live runs come with it; all is one transaction."""
 
     node_id: Id
-    protocol: int = PROTOCOL_VERSION
+    protocol: Count = PROTOCOL_VERSION
     #: A number the agent process drew at its start; the same one after a coordinator restart means the same agent.
     agent: Id
     #: None: any cluster (the agent is new).
-    cluster_id: str | None = None
-    newest_version: int = 0
+    cluster_id: Name | None = None
+    newest_version: Count = 0
     slots: Slots
-    tags: list[str] = Field(default_factory=list)
+    tags: Tags = Field(default_factory=list)
     machine: Machine
     usage: Usage = Usage()
-    offers: list[Offer] = Field(default_factory=list)
-    manifests: list[SkillManifest] = Field(default_factory=list)
+    offers: list[Offer] = Field(default_factory=list, max_length=SKILLS_PER_NODE_MAX)
+    manifests: list[SkillManifest] = Field(default_factory=list, max_length=SKILLS_PER_NODE_MAX)
     outcomes: list[OutcomeMessage] = Field(default_factory=list)
-    holds: list[int] = Field(default_factory=list)
+    holds: list[Count] = Field(default_factory=list, max_length=NAMED_MAX)
 
 
 class RegisterReply(Document):
@@ -333,12 +369,12 @@ class PollRequest(Document):
     """Heartbeat up, leases and stops down. `n` rises within an incarnation; an old `n` is answered with nothing."""
 
     node_id: Id
-    incarnation: int
-    n: int = Field(ge=1)
-    have: list[int] = Field(default_factory=list)
+    incarnation: Count
+    n: Annotated[Count, Field(ge=1)]
+    have: list[Count] = Field(default_factory=list, max_length=NAMED_MAX)
     usage: Usage = Usage()
-    registry: int = 0
-    timeout_s: float = Field(default=2.0, ge=0, le=60)
+    registry: Count = 0
+    timeout_s: Wait = 2.0
 
 
 class PollReply(Document):
@@ -361,25 +397,25 @@ class PollReply(Document):
 class StartMessage:
     """An attempt runs since."""
 
-    token: int
-    at: float
+    token: Count
+    at: Moment
 
 
 @dataclass(slots=True)
 class ProgressMessage:
     """What a skill said of its progress."""
 
-    token: int
-    done: float
-    total: float | None = None
-    text: Annotated[str, StringConstraints(max_length=500)] = ""
+    token: Count
+    done: Finite
+    total: Finite | None = None
+    text: Annotated[str, Field(strict=True), label(PROGRESS_LEN_MAX)] = ""
 
 
 class ReportRequest(Document):
     """Outcomes, starts and progress up; may be repeated until answered."""
 
     node_id: Id
-    incarnation: int
+    incarnation: Count
     starts: list[StartMessage] = Field(default_factory=list, max_length=MESSAGE_ITEMS_MAX)
     outcomes: list[OutcomeMessage] = Field(default_factory=list, max_length=MESSAGE_ITEMS_MAX)
     progress: list[ProgressMessage] = Field(default_factory=list, max_length=MESSAGE_ITEMS_MAX)
@@ -398,15 +434,15 @@ class OffersRequest(Document):
     """What a node can run changed; command skills it found bring their manifests."""
 
     node_id: Id
-    incarnation: int
-    offers: list[Offer]
-    manifests: list[SkillManifest] = Field(default_factory=list)
+    incarnation: Count
+    offers: list[Offer] = Field(max_length=SKILLS_PER_NODE_MAX)
+    manifests: list[SkillManifest] = Field(default_factory=list, max_length=SKILLS_PER_NODE_MAX)
 
 
 class RegistryRequest(Document):
     """Skills registered after `since`."""
 
-    since: int = 0
+    since: Count = 0
 
 
 class RegistryReply(Document):
@@ -428,5 +464,5 @@ class NodeGoneRequest(Document):
     """Ray says that the machine of this node is dead, or its agent says goodbye."""
 
     node_id: Id
-    reason: Literal["ray says it is dead", "its agent stopped"] | str = "ray says it is dead"
-    incarnation: int | None = None
+    reason: Text = "ray says it is dead"
+    incarnation: Count | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import sys
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from openclaw_ray.cli.screen import Screen
+from openclaw_ray.display import escape
 from openclaw_ray.errors import NotConnected, OpenClawError, UnknownSkill
 
 if TYPE_CHECKING:
@@ -118,7 +120,11 @@ def orderly_end(session: Session) -> Iterator[None]:
     except click.exceptions.Exit as done:
         _leave(done.exit_code)
     except click.ClickException as wrong:
-        wrong.show()
+        # What was typed may have been copied from anywhere, and stands in the message.
+        said = io.StringIO()
+        wrong.show(said)
+        for line in said.getvalue().rstrip("\n").split("\n"):
+            session.screen.note(escape(line))
         _leave(wrong.exit_code)
     except (click.Abort, KeyboardInterrupt) as stopped:
         for note in getattr(stopped, "__notes__", []):

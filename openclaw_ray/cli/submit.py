@@ -8,7 +8,7 @@ import click
 
 from openclaw_ray.cli.base import Session, common
 from openclaw_ray.cli.parameters import FORM, parameters, whole
-from openclaw_ray.cli.waiting import finish, follow
+from openclaw_ray.cli.waiting import finish, follow, wait_s
 
 if TYPE_CHECKING:
     from openclaw_ray.client.specs import SubmitOptions
@@ -53,6 +53,8 @@ def submit(
     chosen: dict[str, Any] = {
         name: list(v) if isinstance(v, tuple) else v for name, v in options.items() if v not in (None, ())
     }
+    if wait_timeout is not None:
+        wait_s(wait_timeout)  # refused before anything is handed in
     with session.connected() as cluster:
         if task_id is None:
             task = cluster.submit(skill, given, **cast("SubmitOptions", chosen))

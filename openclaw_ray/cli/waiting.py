@@ -11,7 +11,7 @@ import click
 from openclaw_ray.cli.base import EXIT_FAILED, Session
 from openclaw_ray.cli.status import because
 from openclaw_ray.display import duration, escape
-from openclaw_ray.errors import WaitTimeout
+from openclaw_ray.errors import InvalidRequest, WaitTimeout
 
 if TYPE_CHECKING:
     from openclaw_ray.client import Task
@@ -26,7 +26,7 @@ def follow(session: Session, task: Task, timeout: str | float | None) -> None:
     Raises:
         WaitTimeout: only the waiting ended.
     """
-    end = None if timeout is None else time.monotonic() + _seconds(timeout)
+    end = None if timeout is None else time.monotonic() + wait_s(timeout)
     said = ""
     while True:
         left = LOOK_S if end is None else min(LOOK_S, end - time.monotonic())
@@ -44,10 +44,20 @@ def follow(session: Session, task: Task, timeout: str | float | None) -> None:
             session.screen.note(f"{task.id}  {said}")
 
 
-def _seconds(timeout: str | float) -> float:
+def wait_s(timeout: str | float) -> float:
+    """How long to wait, in seconds.
+
+    Raises:
+        InvalidRequest: it is no duration.
+    """
     from openclaw_ray.models.fields import seconds
 
-    return timeout if isinstance(timeout, float) else float(seconds(timeout))
+    if isinstance(timeout, float):
+        return timeout
+    try:
+        return float(seconds(timeout))
+    except InvalidRequest as error:
+        raise InvalidRequest(error.message, field="timeout", limit=error.limit) from None
 
 
 def _standing(task: Task) -> str:

@@ -15,8 +15,9 @@ from pydantic import BaseModel
 
 from openclaw_ray import errors
 from openclaw_ray.core.backoff import delay_s
+from openclaw_ray.core.limits import MESSAGE_BYTES_MAX
 from openclaw_ray.errors import NotConnected, OpenClawError, OutcomeUnknown, Unavailable
-from openclaw_ray.models.door import dumps
+from openclaw_ray.models.door import canonical
 from openclaw_ray.runtime.link import Link
 from openclaw_ray.runtime.ports import Coordinator
 
@@ -81,7 +82,8 @@ class Calls:
         self, verb: str, arguments: dict[str, Any], *, timeout_s: float | None = None, attempt_s: float = ATTEMPT_S
     ) -> Any:
         """Plain arguments, answered by plain JSON values."""
-        return await self.text(verb, dumps(arguments), timeout_s=timeout_s, attempt_s=attempt_s)
+        body = canonical(arguments, at="", bytes_max=MESSAGE_BYTES_MAX)
+        return await self.text(verb, body, timeout_s=timeout_s, attempt_s=attempt_s)
 
     async def text(self, verb: str, body: str, *, timeout_s: float | None = None, attempt_s: float = ATTEMPT_S) -> Any:
         """A body that is JSON text already."""

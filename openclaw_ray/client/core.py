@@ -26,6 +26,7 @@ from openclaw_ray.client.specs import (
     TaskLike,
     batches,
     common_spec,
+    elements,
     os_user,
     rows_of,
     spelled_out,
@@ -52,7 +53,7 @@ from openclaw_ray.errors import (
     VersionMismatch,
     WaitTimeout,
 )
-from openclaw_ray.models.door import parse
+from openclaw_ray.models.door import parse, quoted
 from openclaw_ray.models.skill import SkillManifest
 from openclaw_ray.protocol import PROTOCOL_VERSION, CancelRequest, RegisterSkillRequest
 from openclaw_ray.runtime.ports import Coordinator
@@ -190,7 +191,7 @@ class AsyncCluster:
         Raises:
             As `submit`; ``facts["accepted"]`` counts the tasks that were accepted before.
         """
-        items = list(params)
+        items = elements(params)
         name = await self._skill_name(skill, items)
         common = common_spec(name, options)
         keys = [key(one) for one in items] if key is not None else None
@@ -253,7 +254,7 @@ class AsyncCluster:
     async def tasks(self, query: str = "", *, limit: int = 50, **filters: Unpack[Filters]) -> AsyncTasks:
         """Tasks that fit a filter such as ``"state:failed group:invoices since:1h"``, newest first, at most `limit`."""
         if type(limit) is not int or limit < 1:
-            raise InvalidRequest(f"{limit!r} is not a number of tasks", field="limit", limit="1 or more")
+            raise InvalidRequest(f"{quoted(limit)} is not a number of tasks", field="limit", limit="1 or more")
         found: list[AsyncTask] = []
         before: int | None = None
         while len(found) < limit:

@@ -10,8 +10,10 @@ from typing import Any, Literal
 
 from openclaw_ray.client.snapshot import Snapshot
 from openclaw_ray.client.waiter import ResultsWaiter
+from openclaw_ray.core.limits import TIMEOUT_S_MAX
 from openclaw_ray.core.types import TaskState
 from openclaw_ray.errors import InvalidRequest, OpenClawError, WaitTimeout
+from openclaw_ray.models.door import quoted
 from openclaw_ray.models.fields import seconds
 
 OnError = Literal["raise", "return", "skip"]
@@ -27,10 +29,15 @@ def wait_s(timeout: Any) -> float | None:
     """
     if timeout is None:
         return None
+    limit = 'seconds from 0, "30s", None'
     if isinstance(timeout, str):
-        return float(seconds(timeout))
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or math.isnan(timeout) or timeout < 0:
-        raise InvalidRequest(f"{timeout!r} is not a time to wait", field="timeout", limit='seconds from 0, "30s", None')
+        try:
+            return float(seconds(timeout))
+        except InvalidRequest as error:
+            raise InvalidRequest(error.message, field="timeout", limit=limit) from None
+    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if not number or not (0 <= timeout <= TIMEOUT_S_MAX or timeout == math.inf):
+        raise InvalidRequest(f"{quoted(timeout)} is not a time to wait", field="timeout", limit=limit)
     return float(timeout)
 
 
@@ -111,7 +118,7 @@ async def gather(
 ) -> list[Any]:
     """Results in the order of `snapshots`; see the clients' `gather`."""
     if on_error not in ("raise", "return", "skip"):
-        raise InvalidRequest(f"{on_error!r} is unknown", field="on_error", limit="raise, return, skip")
+        raise InvalidRequest(f"{quoted(on_error)} is unknown", field="on_error", limit="raise, return, skip")
     with Ends(waiter, snapshots, limit) as ends:
         while found := await ends.next():
             if on_error == "raise":

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
 
 from openclaw_ray.errors import InvalidRequest
-from openclaw_ray.models.door import parse, shorten
+from openclaw_ray.models.door import parse, quoted, shorten
 from openclaw_ray.models.fields import seconds
 from openclaw_ray.protocol import TaskQuery
 
@@ -39,6 +39,8 @@ def query_of(text: str, filters: Filters, page: int, before: int | None = None) 
     Raises:
         InvalidRequest: an unknown word, with the nearest known one, or a value that cannot be.
     """
+    if not isinstance(text, str):
+        raise InvalidRequest(f"{quoted(text)} is no filter", field="query", limit='for example "state:failed since:1h"')
     fields: dict[str, Any] = dict(filters)
     for word in text.split():
         name, colon, value = word.partition(":")
@@ -49,7 +51,7 @@ def query_of(text: str, filters: Filters, page: int, before: int | None = None) 
         fields["ids" if name == "id" else name] = value.split(",") if name in ("state", "id") else value
     state = fields.pop("state", None)
     if state is not None:
-        fields["states"] = [state] if isinstance(state, str) else list(state)
+        fields["states"] = list(state) if isinstance(state, list | tuple | set | frozenset) else [state]
     if fields.get("since") is not None:
         fields["since"] = _since(fields["since"])
     given = {name: value for name, value in fields.items() if value is not None}
@@ -61,4 +63,8 @@ def _since(value: object) -> object:
         return value
     if isinstance(value, str) and value.endswith("Z"):
         return value
-    return datetime.now(UTC) - timedelta(seconds=seconds(value))
+    try:
+        return datetime.now(UTC) - timedelta(seconds=seconds(value))
+    except InvalidRequest as error:
+        limit = 'a time with a zone, or a time ago such as "1h"'
+        raise InvalidRequest(error.message, field="query.since", limit=limit) from None

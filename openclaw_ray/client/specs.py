@@ -8,15 +8,14 @@ from __future__ import annotations
 import functools
 import getpass
 import inspect
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypedDict, TypeVar, get_args, get_type_hints
 
-from openclaw_ray.core.limits import SUBMIT_BYTES_MAX
-from openclaw_ray.errors import InvalidParams, InvalidRequest
-from openclaw_ray.models.door import Document, canonical, dumps, parse, plain, shorten
-from openclaw_ray.models.fields import Name
+from openclaw_ray.core.limits import METADATA_BYTES_MAX, SUBMIT_BYTES_MAX
+from openclaw_ray.errors import InvalidRequest
+from openclaw_ray.models.door import Document, dumps, parse, plain, quoted, readable, shorten, values_text
+from openclaw_ray.models.fields import Title
 from openclaw_ray.models.ids import new_task_id
 from openclaw_ray.models.task import TaskSpec
 
@@ -111,7 +110,7 @@ def spelled_out(method: F) -> F:
 
 
 class _Key(Document):
-    key: Name
+    key: Title
 
 
 @functools.cache
@@ -130,37 +129,15 @@ def common_spec(skill: str, options: Mapping[str, Any]) -> dict[str, Any]:
         InvalidRequest: naming the field, what is accepted, and the nearest name for an unknown one.
     """
     fields = {name: value for name, value in options.items() if value is not None and name != "strict"}
-    if "after" in fields:
-        fields["after"] = _ids(fields["after"])
-    for name in ("not_before", "deadline"):
-        if name in fields:
-            fields[name] = _moment(fields[name], name)
-    if "metadata" in fields:
-        fields["metadata"] = _json_mapping(fields["metadata"], "metadata")
-    if "resources" in fields and isinstance(fields["resources"], Mapping):
-        fields["resources"] = dict(fields["resources"])
+    for name in fields.keys() & _READ_AS:
+        with readable(name):
+            fields[name] = _READ_AS[name](fields[name], name)
     for name in ("skill", "params", "parameters"):
         if name in fields:
             raise InvalidRequest("is given twice", field=name, hint="it is an argument of its own")
     fields.setdefault("user_id", os_user())
     spec = parse(TaskSpec, {"skill": skill, **fields})
     return spec.model_dump(mode="json", exclude_defaults=True)
-
-
-def params_text(params: object, at: str = "params") -> str:
-    """Parameters as JSON text. Models and dataclasses become mappings; what would not come back equal is refused.
-
-    Raises:
-        InvalidParams: naming the path of the value, or the size.
-    """
-    try:
-        return canonical(params, at=at)
-    except InvalidParams as refused:
-        try:
-            turned = plain(params, at=at)
-        except (RecursionError, ValueError):
-            raise refused from None
-    return canonical(turned, at=at)
 
 
 class Row:
@@ -171,7 +148,7 @@ class Row:
     def __init__(self, params: object, key: str | None, at: str) -> None:
         self.id = new_task_id()
         #: JSON text.
-        self.params = params_text(params, at)
+        self.params = values_text(params, at=at)
         checked = parse(_Key, {"key": key}, at=at).key if key is not None else None
         #: As a row of `protocol.Bulk`.
         self.text = dumps([self.id, self.params, checked])
@@ -209,31 +186,63 @@ def batches(
 
 
 def task_id(task: TaskLike) -> str:
-    """The id of a task handle, or the id itself."""
-    return task if isinstance(task, str) else task.id
+    """The id of a task handle, or the id itself.
+
+    Raises:
+        InvalidRequest: It is neither.
+    """
+    with readable("task"):
+        found = task if isinstance(task, str) else getattr(task, "id", None)
+    if not isinstance(found, str):
+        raise InvalidRequest(f"{quoted(task)} is no task", field="task", limit="a task, or its id")
+    return found
 
 
 def _moment(value: object, field: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
     limit = "seconds from now, or a time with a zone"
-    if not math.isfinite(value):
-        raise InvalidRequest(f"{value} is not a time", field=field, limit=limit)
     try:
         return datetime.now(UTC) + timedelta(seconds=value)
-    except OverflowError:
+    except (OverflowError, ValueError):  # too far; not a number
         raise InvalidRequest(f"{shorten(value)} seconds from now is no date", field=field, limit=limit) from None
 
 
-def _ids(value: Any) -> list[Any]:
+def _ids(value: Any, field: str) -> list[Any]:
     many: Sequence[Any] = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     return [one if isinstance(one, str) else getattr(one, "id", one) for one in many]
 
 
 def _json_mapping(value: object, at: str) -> dict[str, Any]:
-    text = params_text(dict(value) if isinstance(value, Mapping) else value, at)
     if not isinstance(value, Mapping):
-        raise InvalidRequest(f"{text[:60]} is not a mapping", field=at, limit='for example {"project": "x"}')
+        raise InvalidRequest(f"{quoted(value)} is not a mapping", field=at, limit='for example {"project": "x"}')
+    values_text(dict(value), at=at, bytes_max=METADATA_BYTES_MAX)
     found = plain(dict(value), at=at)
     assert isinstance(found, dict)
     return found
+
+
+def _mapping(value: object, field: str) -> object:
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+#: Words that may be said in ways that JSON does not have.
+_READ_AS: Mapping[str, Callable[[Any, str], Any]] = {
+    "after": _ids,
+    "not_before": _moment,
+    "deadline": _moment,
+    "metadata": _json_mapping,
+    "resources": _mapping,
+}
+
+
+def elements(params: Iterable[object]) -> list[object]:
+    """The parameters of each task of a `map`.
+
+    Raises:
+        InvalidRequest: It is one value (a text would be a task for each letter, a mapping one for each name).
+    """
+    if isinstance(params, str | bytes | Mapping) or not isinstance(params, Iterable):
+        limit = 'a list with the parameters of each task, for example [{"path": "a"}, {"path": "b"}]'
+        raise InvalidRequest(f"{quoted(params)} is not a list", field="params", limit=limit)
+    return list(params)

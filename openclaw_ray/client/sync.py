@@ -21,7 +21,7 @@ from openclaw_ray.client.ends import Ends, OnError
 from openclaw_ray.client.handles import AsyncNode, AsyncTask, AsyncTasks
 from openclaw_ray.client.loops import LoopThread
 from openclaw_ray.client.snapshot import Snapshot
-from openclaw_ray.client.specs import MapOptions, spelled_out
+from openclaw_ray.client.specs import MapOptions, elements, spelled_out
 from openclaw_ray.client.views import NodeFacts, NodeTable, TaskTable, TaskView, cluster_bundle, cluster_line
 from openclaw_ray.errors import InvalidRequest, OpenClawError
 from openclaw_ray.models.node import NodeInfo
@@ -251,7 +251,7 @@ class Cluster:
         key: Callable[[Any], str | None] | None = None,
         **options: Unpack[MapOptions],
     ) -> Tasks:
-        items = list(params)  # in this thread: a generator or a key function may use this very cluster
+        items = elements(params)  # in this thread: a generator or a key function may use this very cluster
         keys = iter([key(one) for one in items]) if key is not None else None
         given = None if keys is None else lambda _: next(keys)
         tasks = self._loop.run(self._async.map(skill, items, key=given, **options))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from datetime import UTC, datetime
@@ -9,17 +10,18 @@ from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, PlainSerializer
+from pydantic_core import from_json
 
 from openclaw_ray.core import limits
 from openclaw_ray.core.resources import CPU, GPU, MEMORY, MILLI, Resources
-from openclaw_ray.core.types import Priority
+from openclaw_ray.core.types import Priority, TaskState
 from openclaw_ray.errors import InvalidRequest
-from openclaw_ray.models.door import canonical, quoted
+from openclaw_ray.models.door import canonical, quoted, shorten
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 _SKILL = re.compile(r"[^/\\]{1,128}\Z")
-_DURATION = re.compile(r"(\d{1,9})(s|m|h|d)\Z")
-_SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,3})?)\s?(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)\Z")
+_DURATION = re.compile(r"([0-9]{1,9})(s|m|h|d)\Z")
+_SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,3})?) ?(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)\Z")
 _DURATION_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZE_BYTES = {"B": 1, **{f"{p}iB": 1024 ** (i + 1) for i, p in enumerate("KMGT")},
                **{f"{p}B": 1000 ** (i + 1) for i, p in enumerate("KMGT")}}  # fmt: skip
@@ -191,10 +193,56 @@ def label(limit: int) -> AfterValidator:
     return AfterValidator(check)
 
 
-def json_value(value: object) -> object:
-    """Anything JSON brings back equal; one call's worth at most (the operator's limit on parameters comes later)."""
-    canonical(value, at="", bytes_max=limits.SUBMIT_BYTES_MAX)
+def not_blank(value: str) -> str:
+    """A name that names something."""
+    if not value.strip():
+        raise InvalidRequest(f"{quoted(value)} is blank", limit="at least one visible character")
     return value
+
+
+def given(value: object) -> object:
+    """Nothing (null) is no value of this field; leaving the field out leaves what it is."""
+    if value is None:
+        raise InvalidRequest("null is no value of it", limit="a value, or leave the field out")
+    return value
+
+
+def json_value(bytes_max: int) -> BeforeValidator:
+    """Anything JSON brings back equal, of at most `bytes_max` bytes as text."""
+
+    def check(value: object) -> object:
+        canonical(value, at="", bytes_max=bytes_max)
+        return value
+
+    return BeforeValidator(check)
+
+
+def json_text(value: str) -> str:
+    """A result as its agent says it: the text of one JSON value."""
+    try:
+        size = len(value) if value.isascii() else len(value.encode())
+        if size > limits.RESULT_BYTES_MAX:
+            raise InvalidRequest(f"is {size:,} bytes", limit=f"{limits.RESULT_BYTES_MAX:,} bytes")
+        from_json(value, allow_inf_nan=False)
+    except UnicodeEncodeError:
+        raise InvalidRequest("holds a lone surrogate, which is no text", limit="Unicode text") from None
+    except InvalidRequest:
+        raise
+    except (ValueError, RecursionError):
+        raise InvalidRequest(f"{quoted(value)} is not JSON", limit="the text of a JSON value") from None
+    return value
+
+
+def task_state(value: object) -> TaskState:
+    """A state that a task can be in."""
+    if isinstance(value, str) and value in _STATES:
+        return TaskState(value)
+    near = difflib.get_close_matches(str(shorten(value)), _STATES, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else None
+    raise InvalidRequest(f"{quoted(value)} is not a state", limit=", ".join(_STATES), hint=hint)
+
+
+_STATES = tuple(state.value for state in TaskState)
 
 
 Id = Annotated[str, BeforeValidator(identifier)]
@@ -206,12 +254,26 @@ PriorityNumber = Annotated[int, BeforeValidator(priority)]
 Seconds = Annotated[int, BeforeValidator(seconds)]
 Amounts = Annotated[dict[str, Any], BeforeValidator(amounts)]
 Instant = Annotated[datetime, BeforeValidator(instant), PlainSerializer(lambda v: iso(v.timestamp()), return_type=str)]
-Json = Annotated[JsonValue, BeforeValidator(json_value)]
+State = Annotated[TaskState, BeforeValidator(task_state)]
+#: A whole number from 0 that SQLite can keep: a token, a version, a count. Neither text nor true is one.
+Count = Annotated[int, Field(ge=0, le=limits.INTEGER_MAX, strict=True)]
+#: Seconds since 1970 on somebody's clock, which may be wrong; a length of time.
+Moment = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
+#: The operator's own limit on parameters is looked at later: one call's worth at most.
+Json = Annotated[JsonValue, json_value(limits.SUBMIT_BYTES_MAX)]
+Metadata = Annotated[dict[str, JsonValue], json_value(limits.METADATA_BYTES_MAX)]
+Result = Annotated[JsonValue, json_value(limits.RESULT_BYTES_MAX)]
+ErrorValue = Annotated[JsonValue, json_value(limits.ERROR_BYTES_MAX)]
+JsonText = Annotated[str, Field(strict=True), AfterValidator(json_text)]
+Given = BeforeValidator(given)
+Title = Annotated[str, Field(strict=True), label(limits.NAME_LEN_MAX), AfterValidator(not_blank)]
 Name = Annotated[str, Field(strict=True), label(limits.NAME_LEN_MAX)]
 Text = Annotated[str, Field(strict=True), label(limits.DESCRIPTION_LEN_MAX)]
 
 __all__ = [
-    "CPU", "GPU", "MEMORY", "Amounts", "Id", "Instant", "Json", "Name", "PriorityNumber", "Seconds", "SkillId",
-    "SkillIds", "Tags", "TaskIds", "Text", "amounts", "amounts_of", "bytes_of", "from_iso", "identifier", "instant",
-    "iso", "json_value", "label", "priority", "seconds", "skill_name", "tag", "text_list", "units_of",
+    "CPU", "GPU", "MEMORY", "Amounts", "Count", "ErrorValue", "Finite", "Given", "Id", "Instant", "Json", "JsonText",
+    "Metadata", "Moment", "Name", "PriorityNumber", "Result", "Seconds", "SkillId", "SkillIds", "State", "Tags",
+    "TaskIds", "Text", "Title", "amounts", "amounts_of", "bytes_of", "from_iso", "identifier", "instant", "iso",
+    "json_value", "label", "priority", "seconds", "skill_name", "tag", "task_state", "text_list", "units_of",
 ]  # fmt: skip

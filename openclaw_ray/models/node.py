@@ -9,7 +9,7 @@ from pydantic import AliasChoices, Field
 from openclaw_ray.core import limits
 from openclaw_ray.core.types import NodeStatus
 from openclaw_ray.models.door import Document
-from openclaw_ray.models.fields import Amounts, Id, Name, Tags, Text, skill_name, text_list
+from openclaw_ray.models.fields import Amounts, Count, Id, Name, Tags, Text, json_value, skill_name, text_list
 
 Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False, strict=True)]
 Slots = Annotated[int, Field(ge=0, le=limits.SLOTS_MAX, strict=True)]
@@ -24,8 +24,8 @@ class Usage(Document):
     memory_usage: Percent = 0.0
     disk_usage: Percent = 0.0
     gpu_usage: Percent | None = None
-    memory_free: int | None = Field(default=None, ge=0, strict=True)  # bytes
-    running: int = Field(default=0, ge=0, strict=True)
+    memory_free: Count | None = None  # bytes
+    running: Count = 0
 
 
 class Machine(Document):
@@ -39,7 +39,7 @@ class Machine(Document):
     port: Port | None = None
     #: Cluster-wide amounts: cpu, memory (bytes), gpu, custom ones.
     capacity: Amounts = Field(default_factory=dict)
-    gpus: list[dict[str, Any]] = Field(default_factory=list)
+    gpus: Annotated[list[dict[str, Any]], json_value(limits.METADATA_BYTES_MAX)] = Field(default_factory=list)
     python: Name = ""
     version: Name = ""
 

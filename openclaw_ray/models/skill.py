@@ -9,10 +9,12 @@ from pydantic import Field, StringConstraints
 
 from openclaw_ray.core import limits
 from openclaw_ray.models.door import Document
-from openclaw_ray.models.fields import Amounts, Seconds, SkillId, SkillIds, Tags, Text
+from openclaw_ray.models.fields import Amounts, Seconds, SkillId, SkillIds, Tags, Text, label
 
-Word = Annotated[str, StringConstraints(min_length=1, max_length=limits.ID_LEN_MAX)]
+Word = Annotated[str, Field(min_length=1, strict=True), label(limits.ID_LEN_MAX)]
 Words = Annotated[list[Word], Field(max_length=limits.SKILLS_PER_TASK_MAX)]
+#: One word of a command line.
+Argument = Annotated[str, Field(strict=True), label(limits.WORD_LEN_MAX)]
 Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 
 
@@ -43,7 +45,7 @@ class SkillManifest(Document):
     #: SHA-256 over what the skill is; see skills/function.py and skills/folder.py.
     revision: Digest
     description: Text = ""
-    version: str = Field(default="", max_length=64)
+    version: Annotated[str, Field(strict=True), label(limits.VERSION_LEN_MAX)] = ""
     tags: Tags = Field(default_factory=list)
     requires: Requirements = Field(default_factory=Requirements)
     timeout: Seconds | None = None
@@ -51,22 +53,22 @@ class SkillManifest(Document):
     resources: Amounts = Field(default_factory=dict)
     #: Python skills: SHA-256 of the serialised function, and the Python that can load it ("3.11").
     code: Digest | None = None
-    python: str | None = Field(default=None, max_length=8)
+    python: Annotated[str, Field(strict=True), label(limits.VERSION_LEN_MAX)] | None = None
     #: Whether the function takes a context as its first argument.
     takes_context: bool = False
     #: Command skills: argv; ``{skill}`` is the skill's folder.
-    argv: list[str] = Field(default_factory=list, max_length=256)
+    argv: Annotated[list[Argument], Field(max_length=limits.ARGV_MAX)] = Field(default_factory=list)
     env_passed: Words = Field(default_factory=list)  # environment variables handed through to the command
     #: Where a node found it: folder of a command skill, or the driver's words for a function.
-    origin: str = Field(default="", max_length=4096)
+    origin: Annotated[str, Field(strict=True), label(limits.PATH_LEN_MAX)] = ""
 
 
 class Offer(Document):
     """What a node says about one skill: it can run this revision, or why not."""
 
     name: SkillId
-    revision: str = ""
-    reason: str | None = Field(default=None, max_length=500)  # None: offered
+    revision: Annotated[str, Field(strict=True), label(limits.VERSION_LEN_MAX)] = ""
+    reason: Annotated[str, Field(strict=True), label(limits.REASON_LEN_MAX)] | None = None  # None: offered
 
 
 class Registered(Document):

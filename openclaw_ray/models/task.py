@@ -11,13 +11,13 @@ from openclaw_ray.core import limits
 from openclaw_ray.core.resources import CPU
 from openclaw_ray.core.types import TaskState, TaskType
 from openclaw_ray.errors import InvalidRequest
-from openclaw_ray.models.door import Document, dumps
+from openclaw_ray.models.door import Document, dumps, parse
 from openclaw_ray.models.fields import (
     Amounts,
     Id,
     Instant,
     Json,
-    Name,
+    Metadata,
     PriorityNumber,
     Seconds,
     SkillId,
@@ -25,6 +25,7 @@ from openclaw_ray.models.fields import (
     Tags,
     TaskIds,
     Text,
+    Title,
     json_value,
 )
 
@@ -38,7 +39,7 @@ class TaskSpec(Document):
     #: The skill that runs. Without it the first required skill runs; with neither, a program of its own runs the task.
     skill: SkillId | None = None
     params: Json = Field(default_factory=dict, validation_alias=AliasChoices("params", "parameters"))
-    name: Name | None = None
+    name: Title | None = None
     description: Text | None = None
     task_type: TaskType = TaskType.BATCH
     required_skills: SkillIds = Field(default_factory=list)
@@ -57,12 +58,12 @@ class TaskSpec(Document):
     required_tags: Tags = Field(default_factory=list)
     #: Tags that raise a node's score.
     affinity_tags: Tags = Field(default_factory=list)
-    strategy: Name | None = None
-    user_id: Name | None = None
-    metadata: Annotated[dict[str, JsonValue], BeforeValidator(json_value)] = Field(default_factory=dict)
+    strategy: Title | None = None
+    user_id: Title | None = None
+    metadata: Metadata = Field(default_factory=dict)
     #: One task per key for as long as its record exists.
-    key: Name | None = None
-    group: Name | None = Field(default=None, validation_alias=AliasChoices("group", "group_name"))
+    key: Title | None = None
+    group: Title | None = Field(default=None, validation_alias=AliasChoices("group", "group_name"))
     #: No start before this moment.
     not_before: Instant | None = None
     #: The task ends ``timeout`` when it has not completed by then.
@@ -137,6 +138,15 @@ class LateReport(Document):
     bytes: int = 0  # of its result
     #: Whether its result is the accepted one, byte by byte; None: one of the two has none.
     same_result: bool | None = None
+
+
+def _failure(value: object) -> object:
+    parse(TaskFailure, value)
+    return value
+
+
+#: A TaskFailure as the mapping that is stored; checked, and bounded as a whole.
+Failure = Annotated[dict[str, Any], json_value(limits.ERROR_BYTES_MAX), BeforeValidator(_failure)]
 
 
 class Attempt(Document):

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from openclaw_ray import protocol
+from openclaw_ray.core.limits import PAGE_MAX, PATH_LEN_MAX
 from openclaw_ray.core.state import ClusterState
 from openclaw_ray.core.types import LIVE_STATES
 from openclaw_ray.errors import InvalidRequest, OpenClawError
-from openclaw_ray.models.door import parse
+from openclaw_ray.models.door import parse, quoted
 from openclaw_ray.models.fields import iso
 from openclaw_ray.runtime.context import Office
 from openclaw_ray.runtime.node_desk import NodeDesk
@@ -58,7 +59,7 @@ class AdminDesk:
         found["version"] = self._office.commit.version
         if tasks:
             live = [s.value for s in LIVE_STATES]
-            query = parse(protocol.TaskQuery, {"states": live, "limit": 1_000, "before": before})
+            query = parse(protocol.TaskQuery, {"states": live, "limit": PAGE_MAX, "before": before})
             page = await self._queries.tasks(query)
             found["live_tasks"], found["next"] = page["tasks"], page["next"]
         return found
@@ -90,11 +91,19 @@ class AdminDesk:
 
     async def backup(self, to: Any) -> dict[str, Any]:
         """Write a verified copy of the database to `to` (a file, or a folder that gets one named by the time)."""
-        if not isinstance(to, str) or not to:
-            raise InvalidRequest(f"{to!r} is not a path", field="to")
+        if not isinstance(to, str) or not to.strip() or "\0" in to or len(to) > PATH_LEN_MAX:
+            raise InvalidRequest(
+                f"{quoted(to)} is not a path", field="to", limit=f"text of 1 to {PATH_LEN_MAX:,} characters"
+            )
         stamp = iso(self._office.clock.now().wall)[:19].replace(":", "-")
         named = f"{self._office.settings.namespace}-{stamp}.db"
-        info = await self._store.backup(await asyncio.to_thread(_target, to, named))
+        try:
+            target = await asyncio.to_thread(_target, to, named)
+        except OSError as error:
+            raise InvalidRequest(
+                f"{quoted(to)} cannot be used: {error.strerror}", field="to", limit="a file or a folder"
+            ) from None
+        info = await self._store.backup(target)
         at = iso(self._office.clock.now().wall)
         with contextlib.suppress(OpenClawError):  # the copy is there, whatever the disk says of this word about it
             await self._office.commit.run(lambda turn: turn.ledger.batch.meta.update(last_backup=at))
@@ -129,4 +138,6 @@ class AdminDesk:
 
 def _target(to: str, named: str) -> Path:
     path = Path(to)
-    return path / named if to.endswith("/") or path.is_dir() else path
+    found = path / named if to.endswith("/") or path.is_dir() else path
+    found.exists()  # raises for a name that no file can have
+    return found

@@ -5,6 +5,7 @@ Every way in (raw handles, our client, agents, the scheduler) meets the same che
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import json
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,11 +15,11 @@ from pydantic import BaseModel
 
 from openclaw_ray import protocol
 from openclaw_ray.clock import Clock
-from openclaw_ray.core.limits import NAME_LEN_MAX
+from openclaw_ray.core.limits import BODY_BYTES_MAX, ENVELOPE_LEVELS, NAME_LEN_MAX, NESTING_MAX
 from openclaw_ray.errors import InvalidRequest, OpenClawError
 from openclaw_ray.logs import get_logger
 from openclaw_ray.metrics import Meter
-from openclaw_ray.models.door import dumps, parse, quoted, shorten
+from openclaw_ray.models.door import check_json, dumps, field_name, parse, plain, quoted, shorten
 
 log = get_logger(__name__)
 
@@ -51,6 +52,8 @@ PLAIN = (
     "stats",
 )  # fmt: skip
 
+#: Of a fault of our own, as its caller hears it; the log has it whole.
+ERROR_CHARS = 300
 #: Calls that wait on purpose: their time says nothing.
 _WAITING = frozenset({"results", "watch", "poll"})
 
@@ -63,7 +66,7 @@ class Door:
         self._meter = meter
         self._clock = clock
 
-    async def call(self, verb: str, body: object) -> Any:
+    async def call(self, verb: Any, body: object) -> Any:
         """Carry out one verb; plain JSON values out.
 
         Raises:
@@ -79,9 +82,10 @@ class Door:
         except Exception as error:
             code = "internal"
             log.exception("call failed", verb=shorten(verb))
-            raise OpenClawError(f"internal error in {shorten(verb)}: {type(error).__name__}: {error}") from None
+            said = shorten(str(error), ERROR_CHARS)
+            raise OpenClawError(f"internal error in {shorten(verb)}: {type(error).__name__}: {said}") from None
         finally:
-            method = verb if verb in self._handlers else "unknown"
+            method = verb if isinstance(verb, str) and verb in self._handlers else "unknown"
             self._meter.inc("requests_total", (method, code))
             if method not in _WAITING and method != "unknown":
                 self._meter.observe("request_seconds", (method,), self._clock.now().mono - started)
@@ -96,17 +100,49 @@ class Door:
             return '{"ok":true,"value":' + answer.model_dump_json() + "}"
         return '{"ok":true,"value":' + json.dumps(answer, ensure_ascii=False, separators=(",", ":")) + "}"
 
-    async def _dispatch(self, verb: str, body: object) -> Any:
-        handler = self._handlers.get(verb)
+    async def _dispatch(self, verb: Any, body: object) -> Any:
+        handler = self._handlers.get(verb) if isinstance(verb, str) else None
         if handler is None:
-            known = ", ".join(sorted(self._handlers))
-            raise InvalidRequest(f"unknown verb {shorten(verb)!r}", field="verb", limit=known)
-        message = MESSAGES.get(verb)
-        if message is not None:
-            return await handler(parse(message, body))
-        arguments = _arguments(verb, body)
-        _check_arguments(verb, handler, arguments)
-        return await handler(**arguments)
+            near = difflib.get_close_matches(str(shorten(verb)), self._handlers, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else None
+            raise InvalidRequest(
+                f"unknown verb {quoted(verb)}", field="verb", limit="a verb of docs/verbs.md", hint=hint
+            )
+        try:
+            message = MESSAGES.get(verb)
+            if message is not None:
+                request = parse(message, _received(body))
+            else:
+                arguments = _arguments(verb, _received(body))
+                _check_arguments(verb, handler, arguments)
+        except InvalidRequest as error:
+            raise _placed(error) from None
+        return await (handler(request) if message is not None else handler(**arguments))
+
+
+def _placed(error: InvalidRequest) -> InvalidRequest:
+    """A refusal of no field is one of the body as a whole."""
+    return error if error.field else type(error)(error.message, "body", error.limit, error.hint)
+
+
+def _received(body: object) -> Any:
+    """What came, as text or as plain JSON values: no desk ever meets a stranger's object, a loop, or half a letter."""
+    if isinstance(body, str | bytes):
+        if len(body) > BODY_BYTES_MAX:
+            raise InvalidRequest(f"is {len(body):,} bytes", field="body", limit=f"{BODY_BYTES_MAX:,} bytes in one call")
+        return body
+    if not isinstance(body, dict):
+        return _plain_value("", body)
+    if odd := [key for key in body if not isinstance(key, str)]:
+        raise InvalidRequest(f"the key {quoted(odd[0])} is not text", field="body", limit="text keys")
+    return {key: _plain_value(key, value) for key, value in dict.items(body)}
+
+
+def _plain_value(at: str, value: object) -> Any:
+    levels = NESTING_MAX + ENVELOPE_LEVELS
+    found = plain(value, at=field_name(at), bytes_max=BODY_BYTES_MAX, levels=levels)
+    check_json(found, at=field_name(at), bytes_max=BODY_BYTES_MAX, levels=levels)
+    return found
 
 
 def _arguments(verb: str, body: object) -> dict[str, Any]:
@@ -114,11 +150,14 @@ def _arguments(verb: str, body: object) -> dict[str, Any]:
         try:
             body = json.loads(body) if body else {}
         except (ValueError, RecursionError):
-            raise InvalidRequest(f"the body of {verb} is not JSON", field="body") from None
+            raise InvalidRequest(f"the body of {verb} is not JSON", field="body", limit="JSON text") from None
+        check_json(body, at="", bytes_max=BODY_BYTES_MAX, levels=NESTING_MAX + ENVELOPE_LEVELS)
     if body is None:
         return {}
-    if not isinstance(body, dict) or not all(isinstance(k, str) for k in body):
-        raise InvalidRequest(f"the body of {verb} is not a mapping of arguments", field="body")
+    if not isinstance(body, dict) or not all(isinstance(key, str) for key in body):
+        raise InvalidRequest(
+            f"the body of {verb} is not a mapping of arguments", field="body", limit='for example {"task_id": "t-1"}'
+        )
     return body
 
 
@@ -128,7 +167,7 @@ def _check_arguments(verb: str, handler: Callable[..., Any], given: dict[str, An
     limit = f"arguments of {verb}: {', '.join(known) or 'none'}"
     for name in given:
         if name not in known:
-            raise InvalidRequest("unknown argument", field=str(shorten(name)), limit=limit)
+            raise InvalidRequest("unknown argument", field=field_name(name), limit=limit)
     for name, parameter in known.items():
         if parameter.default is parameter.empty and name not in given:
             raise InvalidRequest("is missing", field=name, limit=limit)

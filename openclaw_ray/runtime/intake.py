@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
 
-from openclaw_ray.core.limits import NESTING_MAX, PARAMS_BYTES_MAX
+from openclaw_ray.core.limits import NESTING_MAX, PARAMS_BYTES_MAX, SUBMIT_BYTES_MAX
 from openclaw_ray.core.records import TaskRecord
 from openclaw_ray.errors import InvalidParams, InvalidRequest
-from openclaw_ray.models.door import canonical, check_json, dumps
+from openclaw_ray.models.door import canonical, dumps
 from openclaw_ray.models.fields import amounts_of, iso
 from openclaw_ray.models.task import TaskSpec
 from openclaw_ray.protocol import SubmitRequest
 from openclaw_ray.storage.rows import TaskRow
 
 _NO_PARAMS = "{}"
+#: Shorter text holds no number that is too large: 1,024 bits are 309 digits.
+PLAIN_CHARS = 309
 
 #: Columns in which the tasks of one draft differ, in the order of `Draft.row`.
 _OWN_COLUMNS = (
@@ -141,9 +144,11 @@ def intakes(request: SubmitRequest, bytes_max: int) -> Iterator[Intake]:
     Raises:
         InvalidRequest: naming the task and field.
     """
+    size = 0
     for i, one in enumerate(request.tasks):
         draft = Draft(one.spec, one.spec.user_id or request.by)
         params = canonical(one.spec.params, at=f"tasks[{i}].spec.params", bytes_max=bytes_max)
+        size = _within(size + len(params), "tasks")
         yield Intake(one.id, draft, params, one.spec.key, draft.sha256(params, one.spec.key), f"tasks[{i}]")
     bulk = request.bulk
     if bulk is None:
@@ -154,7 +159,16 @@ def intakes(request: SubmitRequest, bytes_max: int) -> Iterator[Intake]:
     for i, (task_id, params, key) in enumerate(bulk.rows):
         at = f"bulk.rows[{i}]"
         text = checked_text(params, f"{at}[1]", bytes_max)
+        size = _within(size + len(text), "bulk.rows")
         yield Intake(task_id, draft, text, key, draft.sha256(text, key), at)
+
+
+def _within(size: int, field: str) -> int:
+    """The size of a call's parameters so far, in letters: one call is one transaction, for which all others wait."""
+    if size > SUBMIT_BYTES_MAX:
+        message = "the parameters together are too large for one call"
+        raise InvalidRequest(message, field=field, limit=f"{SUBMIT_BYTES_MAX:,} bytes", hint="submit them in parts")
+    return size
 
 
 def checked_text(text: str, at: str, bytes_max: int = PARAMS_BYTES_MAX) -> str:
@@ -173,9 +187,11 @@ def checked_text(text: str, at: str, bytes_max: int = PARAMS_BYTES_MAX) -> str:
         raise InvalidParams(error.message, field=at, limit=error.limit) from None
     except (ValueError, RecursionError):
         raise InvalidParams("is not JSON", field=at, limit="JSON text") from None
-    if text.count("[") + text.count("{") > NESTING_MAX or len(text) > 4096:  # large numbers hide in long text
-        check_json(value, at=at)
-    return canonical(value, at=at, bytes_max=bytes_max) if not text.isascii() else dumps(value)
+    plain = len(text) < PLAIN_CHARS and text.isascii() and "\\" not in text
+    if plain and text.count("[") + text.count("{") <= NESTING_MAX:
+        with contextlib.suppress(ValueError):  # 1e999 is infinite
+            return dumps(value)
+    return canonical(value, at=at, bytes_max=bytes_max)
 
 
 def _refuse_constant(word: str) -> NoReturn:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from openclaw_ray.core import events as ev
+from openclaw_ray.core.limits import SUBMIT_BATCH_MAX
 from openclaw_ray.core.records import NodeRecord
 from openclaw_ray.core.types import NodeStatus, Now
 from openclaw_ray.errors import Conflict, InvalidRequest, NotFound
-from openclaw_ray.models.door import parse, plain
+from openclaw_ray.models.door import parse, quoted
 from openclaw_ray.models.fields import identifier, iso, skill_name, units_of
 from openclaw_ray.models.node import NodeChange, NodeSpec, Usage
 from openclaw_ray.protocol import DrainRequest
+from openclaw_ray.runtime.arguments import by_id, checked, one_or_many, seconds_above_zero
 from openclaw_ray.runtime.commit import Turn
 from openclaw_ray.runtime.context import Office
 from openclaw_ray.runtime.ledger import NodeDoc
@@ -28,9 +29,7 @@ class NodeDesk:
 
     async def add_node(self, node: Any, by: str | None = None) -> Any:
         """Record one node (a mapping) or several (a list, all or none); answers the id(s)."""
-        many = isinstance(node, list)
-        given = node if many else [node]
-        specs = [parse(NodeSpec, plain(n), at=f"node[{i}]" if many else "node") for i, n in enumerate(given)]
+        specs, many = one_or_many(lambda one: parse(NodeSpec, one), node, "node", SUBMIT_BATCH_MAX)
 
         def add(turn: Turn) -> list[str]:
             for spec in specs:
@@ -47,21 +46,19 @@ class NodeDesk:
         Returns:
             The version(s).
         """
-        wanted = node_id if isinstance(node_id, Mapping) else {_id(node_id): changes}
-        checked = {_id(i): parse(NodeChange, plain(c), at="changes") for i, c in wanted.items()}
+        asked_of, many = by_id(node_id, changes, lambda one: parse(NodeChange, one), "node_id", "changes")
 
         def change(turn: Turn) -> dict[str, int]:
-            for one, asked in checked.items():
+            for one, asked in asked_of.items():
                 _change(turn, one, asked, by)
-            return dict.fromkeys(checked, turn.state.version)
+            return dict.fromkeys(asked_of, turn.state.version)
 
         versions = await self._office.commit.run(change)
-        return versions if isinstance(node_id, Mapping) else versions[node_id]
+        return versions if many else versions[node_id]
 
     async def remove_node(self, node_id: Any, force: bool = False, by: str | None = None) -> Any:
         """Forget a node or several; refused while leases live unless `force` (their attempts end lost)."""
-        many = isinstance(node_id, list)
-        ids = [_id(one) for one in (node_id if many else [node_id])]
+        ids, many = one_or_many(identifier, node_id, "node_id")
 
         def remove(turn: Turn) -> list[bool]:
             return [bool(turn.apply(ev.NodeRemoved(one, bool(force), by))) for one in ids]
@@ -75,10 +72,10 @@ class NodeDesk:
 
     async def get_node(self, node_id: Any) -> Any:
         """One node as plain JSON, or several for a list of ids."""
-        ids = [_id(one) for one in (node_id if isinstance(node_id, list) else [node_id])]
+        ids, many = one_or_many(identifier, node_id, "node_id")
         await self._office.commit.quiet()
         found = [self._show(_get(self._office, one)) for one in ids]
-        return found if isinstance(node_id, list) else found[0]
+        return found if many else found[0]
 
     async def get_all_nodes(self) -> list[dict[str, Any]]:
         """Every node, by id."""
@@ -94,8 +91,7 @@ class NodeDesk:
 
     async def find_nodes_by_skill(self, skill: Any) -> Any:
         """Nodes that have the skill, whatever their status; for a list of skills a mapping skill to nodes."""
-        many = isinstance(skill, list)
-        names = [_skill(one, f"skill[{i}]" if many else "skill") for i, one in enumerate(skill if many else [skill])]
+        names, many = one_or_many(skill_name, skill, "skill")
         found = {name: await self._offering(name) for name in names}
         return found if many else found[skill]
 
@@ -104,41 +100,39 @@ class NodeDesk:
 
     async def update_node_status(self, node_id: Any, status: Any = None, by: str | None = None) -> Any:
         """Set a status by hand; several as ``{id: status}``. With an agent only online and maintenance."""
-        wanted = node_id if isinstance(node_id, Mapping) else {_id(node_id): status}
-        checked = {_id(i): _status(s) for i, s in wanted.items()}
+        asked_of, many = by_id(node_id, status, _status, "node_id", "status")
 
         def move(turn: Turn) -> dict[str, str]:
-            for one, asked in checked.items():
+            for one, asked in asked_of.items():
                 turn.apply(ev.NodeMovedByHand(one, asked, by))
-            return {one: turn.state.nodes[one].shown_status.value for one in checked}
+            return {one: turn.state.nodes[one].shown_status.value for one in asked_of}
 
         states = await self._office.commit.run(move)
-        return states if isinstance(node_id, Mapping) else states[node_id]
+        return states if many else states[node_id]
 
     async def update_heartbeat(self, node_id: Any, usage: Any = None) -> Any:
         """Say that a node kept by hand lives, with its usage; several as ``{id: usage}``."""
-        wanted = node_id if isinstance(node_id, Mapping) else {_id(node_id): usage}
-        checked = {_id(i): parse(Usage, plain(u) if u is not None else {}, at="usage") for i, u in wanted.items()}
+        said_of, many = by_id(node_id, usage, lambda one: parse(Usage, {} if one is None else one), "node_id", "usage")
 
         def beat(turn: Turn) -> dict[str, str]:
-            for one in checked:
+            for one in said_of:
                 if _record(turn, one).agent and turn.state.nodes[one].status is NodeStatus.OFFLINE:
                     raise Conflict(f"node {one} has an agent that has to register again", field="node_id")
-            for one, said in checked.items():
+            for one, said in said_of.items():
                 if turn.state.nodes[one].agent:
                     continue
                 turn.apply(ev.NodeHeard(one, None))
                 turn.state.observe(one, said.cpu_usage, said.memory_usage, said.disk_usage, turn.now)
                 turn.ledger.note_observation(one)
             turn.ledger.flush_observations(turn.state, turn.now)
-            return {one: turn.state.nodes[one].shown_status.value for one in checked}
+            return {one: turn.state.nodes[one].shown_status.value for one in said_of}
 
         states = await self._office.commit.run(beat)
-        return states if isinstance(node_id, Mapping) else states[node_id]
+        return states if many else states[node_id]
 
     async def check_stale_nodes(self, timeout: Any = None) -> list[str]:  # noqa: ASYNC109 - the verb's own word
         """Take nodes that were silent for `timeout` seconds (default: the lease time) offline; answers their ids."""
-        timeout_s = self._office.ttl_s() if timeout is None else _timeout(timeout)
+        timeout_s = self._office.ttl_s() if timeout is None else checked(seconds_above_zero, timeout, "timeout")
 
         def sweep(turn: Turn) -> list[str]:
             stale = [
@@ -181,7 +175,7 @@ class NodeDesk:
 
     async def undrain(self, node_id: Any, by: str | None = None) -> dict[str, Any]:
         """Give a node back."""
-        one = _id(node_id)
+        one = checked(identifier, node_id, "node_id")
 
         def unhold(turn: Turn) -> dict[str, Any]:
             turn.apply(ev.NodeUnheld(one, by))
@@ -246,28 +240,8 @@ def _get(office: Office, node_id: str) -> NodeRecord:
     return node
 
 
-def _id(value: Any) -> str:
-    try:
-        return identifier(value)
-    except InvalidRequest as error:
-        raise InvalidRequest(error.message, field="node_id", limit=error.limit) from None
-
-
-def _skill(value: Any, at: str) -> str:
-    try:
-        return skill_name(value)
-    except InvalidRequest as error:
-        raise InvalidRequest(error.message, field=at, limit=error.limit) from None
-
-
 def _status(value: Any) -> NodeStatus:
     settable = (NodeStatus.ONLINE, NodeStatus.MAINTENANCE, NodeStatus.OFFLINE, NodeStatus.ERROR)
     if isinstance(value, str) and value in settable:
         return NodeStatus(value)
-    raise InvalidRequest(f"{value!r} is not a status to be set", field="status", limit=", ".join(settable))
-
-
-def _timeout(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise InvalidRequest(f"{value!r} is not a time", field="timeout", limit="seconds above 0")
-    return float(value)
+    raise InvalidRequest(f"{quoted(value)} is not a status to be set", limit=", ".join(settable))

@@ -29,6 +29,7 @@ class PlanDesk:
         office.strategy = request.strategy or office.strategy
         cursor = request.cursor if request.epoch == office.identity.epoch else 0
         now = office.clock.now()
+        office.scheduler_seen = now.wall  # it lives, also while news gather for its first answer
         await until(office.clock, now.mono + request.timeout_s, office.feed.wait(cursor))
         office.scheduler_seen = office.clock.now().wall
         if request.gather_s and not office.state.books.ready:

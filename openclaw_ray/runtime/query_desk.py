@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 from openclaw_ray.core.explain import explain
-from openclaw_ray.core.limits import PAGE_MAX
 from openclaw_ray.core.types import LIVE_STATES, TERMINAL_STATES, TaskState
-from openclaw_ray.errors import InvalidRequest, NotFound
-from openclaw_ray.models.fields import identifier, iso
+from openclaw_ray.errors import NotFound
+from openclaw_ray.models.fields import identifier, iso, task_state
 from openclaw_ray.models.why import Why, why_of
 from openclaw_ray.protocol import TaskQuery
+from openclaw_ray.runtime.arguments import checked, one_or_many, page_size
 from openclaw_ray.runtime.context import Office
 from openclaw_ray.storage import late_reports, task_pages, task_queries
 from openclaw_ray.storage.rows import LateRow, attempt_json, late_json, task_json
@@ -25,8 +25,7 @@ class QueryDesk:
 
     async def get_task(self, task_id: Any) -> Any:
         """One task as plain JSON, or several for a list of ids."""
-        many = isinstance(task_id, list)
-        ids = [_id(one) for one in (task_id if many else [task_id])]
+        ids, many = one_or_many(identifier, task_id, "task_id")
         rows = await self._office.store.read(lambda conn: [task_queries.find(conn, one) for one in ids])
         found = []
         for i, row in zip(ids, rows, strict=True):
@@ -39,16 +38,14 @@ class QueryDesk:
 
     async def get_tasks_by_status(self, status: Any, limit: Any = 100) -> Any:
         """Tasks of a state, newest first; for a list of states a mapping state to tasks."""
-        if isinstance(status, list):
-            return {one: await self.get_tasks_by_status(one, limit) for one in status}
-        if status not in list(TaskState):
-            raise InvalidRequest(f"{status!r} is not a state", field="status", limit=", ".join(TaskState))
-        page = await self.tasks(TaskQuery(states=[status], limit=_limit(limit)))
-        return page["tasks"]
+        states, many = one_or_many(task_state, status, "status", len(TaskState))
+        n = page_size(limit)
+        found = {state.value: (await self.tasks(TaskQuery(states=[state], limit=n)))["tasks"] for state in states}
+        return found if many else found[states[0].value]
 
     async def get_pending_tasks(self, limit: Any = 100) -> list[dict[str, Any]]:
         """Pending tasks in the order of priority and submission."""
-        n = _limit(limit)
+        n = page_size(limit)
         rows = await self._office.store.read(lambda conn: task_queries.pending(conn, n))
         return [task_json(row) for row in rows]
 
@@ -76,7 +73,7 @@ class QueryDesk:
 
     async def history(self, task_id: Any) -> dict[str, Any]:
         """One task with its attempts (and what was said of them too late) and events."""
-        one = _id(task_id)
+        one = checked(identifier, task_id, "task_id")
 
         def read(conn: Any) -> Any:
             row = task_queries.find(conn, one)
@@ -105,7 +102,7 @@ class QueryDesk:
 
     async def why(self, task_id: Any) -> dict[str, Any]:
         """Why a task stands where it stands: reasons, nodes, and what would start it."""
-        one = _id(task_id)
+        one = checked(identifier, task_id, "task_id")
         office = self._office
         await office.commit.quiet()
         now = office.clock.now()
@@ -133,16 +130,3 @@ def _with_late(attempts: list[dict[str, Any]], late: list[LateRow], result: str 
     for attempt in attempts:
         attempt["late"] = [late_json(row, accepted) for row in late if row.token == attempt["token"]]
     return attempts
-
-
-def _id(value: Any) -> str:
-    try:
-        return identifier(value)
-    except InvalidRequest as error:
-        raise InvalidRequest(error.message, field="task_id", limit=error.limit) from None
-
-
-def _limit(value: Any) -> int:
-    if type(value) is not int or not 1 <= value <= PAGE_MAX:
-        raise InvalidRequest(f"{value!r} is not a page size", field="limit", limit=f"1 to {PAGE_MAX}")
-    return value

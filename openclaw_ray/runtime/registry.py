@@ -9,11 +9,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from typing import Any
 
 from openclaw_ray.core import events as ev
 from openclaw_ray.core.limits import CODE_BYTES_MAX
 from openclaw_ray.errors import InvalidRequest, NotFound
+from openclaw_ray.models.door import quoted
 from openclaw_ray.models.fields import iso
 from openclaw_ray.models.skill import SkillKind, SkillManifest
 from openclaw_ray.protocol import RegisterSkillRequest, RegistryReply, RegistryRequest
@@ -21,6 +23,10 @@ from openclaw_ray.runtime.commit import Turn
 from openclaw_ray.runtime.context import Office
 from openclaw_ray.storage import skills
 from openclaw_ray.storage.rows import SkillRow
+
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+#: The largest code as base64, three bytes in four letters: looked at before anything is decoded.
+BLOB_CHARS_MAX = CODE_BYTES_MAX // 3 * 4 + 4
 
 
 class SkillDesk:
@@ -56,8 +62,10 @@ class SkillDesk:
         manifests = [m for name, m in known.newest.items() if known.changed[name] > request.since]
         return RegistryReply.model_construct(registry=known.version, manifests=manifests)
 
-    async def code(self, digest: str) -> str:
+    async def code(self, digest: Any) -> str:
         """The code of a skill by its digest, as base64; only executors ever load it."""
+        if not isinstance(digest, str) or not _DIGEST.match(digest):
+            raise InvalidRequest(f"{quoted(digest)} is no digest", field="digest", limit="64 of 0-9 a-f")
         blob = await self._office.store.read(lambda conn: _blob(conn, digest))
         if blob is None:
             raise NotFound(f"no code {digest!r}", field="digest")
@@ -101,11 +109,13 @@ def _code(request: RegisterSkillRequest) -> tuple[str, bytes] | None:
     manifest = request.manifest
     if manifest.kind is not SkillKind.PYTHON:
         message = "only functions are registered; nodes find command skills themselves"
-        raise InvalidRequest(message, field="manifest.kind")
+        raise InvalidRequest(message, field="manifest.kind", limit=SkillKind.PYTHON.value)
+    if len(request.blob) > BLOB_CHARS_MAX:
+        raise InvalidRequest(f"{len(request.blob):,} characters", field="blob", limit=f"{CODE_BYTES_MAX:,} bytes")
     try:
         blob = base64.b64decode(request.blob, validate=True)
     except (ValueError, binascii.Error):
-        raise InvalidRequest("is not base64", field="blob") from None
+        raise InvalidRequest("is not base64", field="blob", limit="base64") from None
     if not blob or len(blob) > CODE_BYTES_MAX:
         raise InvalidRequest(f"{len(blob):,} bytes", field="blob", limit=f"1 to {CODE_BYTES_MAX:,} bytes")
     digest = hashlib.sha256(blob).hexdigest()

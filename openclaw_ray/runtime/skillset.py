@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from openclaw_ray.core.limits import REASON_LEN_MAX
 from openclaw_ray.errors import Corrupt, NotFound
 from openclaw_ray.models.skill import Offer, SkillKind, SkillManifest
 from openclaw_ray.protocol import RegistryReply, RegistryRequest
@@ -101,7 +102,9 @@ class Skillset:
             capacity=dict(self._capacity),
         )
         offers = await asyncio.to_thread(resolve_offers, manifests, facts)
-        offers += [Offer(name=n, reason=why[:500]) for n, why in self.withheld.items() if n not in self._functions]
+        offers += [
+            Offer(name=n, reason=why[:REASON_LEN_MAX]) for n, why in self.withheld.items() if n not in self._functions
+        ]
         changed = offers != self.offers
         self.offers = offers
         self._offered = {o.name: o.revision for o in offers if o.reason is None}

@@ -6,20 +6,33 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
-
-from pydantic import Field, JsonValue
+from typing import Annotated, Any
 
 from openclaw_ray.core import events as ev
+from openclaw_ray.core.limits import SUBMIT_BATCH_MAX, WAITING_TASKS_MAX
 from openclaw_ray.core.records import Needs, TaskRecord
 from openclaw_ray.core.transitions import illegal_task
 from openclaw_ray.core.types import LIVE_STATES, TaskState, TaskType
 from openclaw_ray.errors import Conflict, InvalidRequest, NotFound, OpenClawError, UnknownSkill
-from openclaw_ray.models.door import Document, dumps, parse, plain, shorten
-from openclaw_ray.models.fields import Id, Name, PriorityNumber, Seconds, Tags, Text, identifier, units_of
+from openclaw_ray.models.door import PATH_CHARS, Document, dumps, parse, quoted, shorten
+from openclaw_ray.models.fields import (
+    ErrorValue,
+    Given,
+    Id,
+    Metadata,
+    PriorityNumber,
+    Result,
+    Seconds,
+    Tags,
+    Text,
+    Title,
+    identifier,
+    units_of,
+)
 from openclaw_ray.models.ids import new_task_id
 from openclaw_ray.models.task import TaskSpec
 from openclaw_ray.protocol import CancelRequest, ResultsReply, ResultsRequest, Submission, SubmitRequest
+from openclaw_ray.runtime.arguments import by_id, checked, one_or_many
 from openclaw_ray.runtime.commit import NotNew, Turn
 from openclaw_ray.runtime.context import Office, ended_task
 from openclaw_ray.runtime.intake import Intake, intakes
@@ -31,17 +44,17 @@ from openclaw_ray.storage import lookups
 class TaskChange(Document):
     """What may be changed on a task; a status is carried out as an operator's act."""
 
-    priority: PriorityNumber | None = None
-    name: Name | None = None
+    priority: Annotated[PriorityNumber | None, Given] = None
+    name: Annotated[Title | None, Given] = None
     description: Text | None = None
     timeout: Seconds | None = None
-    required_tags: Tags | None = None
-    affinity_tags: Tags | None = None
-    metadata: dict[str, JsonValue] | None = None
-    status: TaskState | None = None
+    required_tags: Annotated[Tags | None, Given] = None
+    affinity_tags: Annotated[Tags | None, Given] = None
+    metadata: Annotated[Metadata | None, Given] = None
+    status: Annotated[TaskState | None, Given] = None
     assigned_node: Id | None = None
-    result: JsonValue = None
-    error: JsonValue = Field(default=None)
+    result: Result = None
+    error: ErrorValue = None
 
 
 class TaskDesk:
@@ -139,9 +152,7 @@ class TaskDesk:
 
     async def add_task(self, task: Any, by: str | None = None) -> Any:
         """Accept one task (a mapping) or several (a list); answers the id, or the list of ids."""
-        many = isinstance(task, list)
-        given = task if many else [task]
-        submissions = [_submission(one, f"task[{i}]" if many else "task") for i, one in enumerate(given)]
+        submissions, many = one_or_many(_submission, task, "task", SUBMIT_BATCH_MAX)
         try:
             reply = await self.submit(parse(SubmitRequest, {"tasks": submissions, "by": by}))
         except OpenClawError as error:
@@ -155,15 +166,13 @@ class TaskDesk:
         Raises:
             NotFound, InvalidTransition, Conflict: nothing of the call was done.
         """
-        wanted = task_id if isinstance(task_id, Mapping) else {_id(task_id): changes}
-        checked = {_id(i): _change(c) for i, c in wanted.items()}
-        versions: dict[str, int] = await self._office.commit.submit(_Update(self._office, checked, by))
-        return versions if isinstance(task_id, Mapping) else versions[task_id]
+        asked_of, many = by_id(task_id, changes, lambda one: parse(TaskChange, one), "task_id", "changes")
+        versions: dict[str, int] = await self._office.commit.submit(_Update(self._office, asked_of, by))
+        return versions if many else versions[task_id]
 
     async def remove_task(self, task_id: Any, by: str | None = None) -> Any:
         """Delete the record of an ended task, or of several; a live one is `Conflict`."""
-        many = isinstance(task_id, list)
-        ids = [_id(one) for one in (task_id if many else [task_id])]
+        ids, many = one_or_many(identifier, task_id, "task_id", SUBMIT_BATCH_MAX)
         removed: list[bool] = await self._office.commit.submit(_Remove(ids, by))
         return removed if many else removed[0]
 
@@ -259,7 +268,7 @@ class _Submit:
         for j, dep in enumerate(intake.spec.after):
             field = f"{intake.at}.spec.after[{j}]"
             if dep == intake.id:
-                raise InvalidRequest("a task cannot wait for itself", field=field)
+                raise InvalidRequest("a task cannot wait for itself", field=field, limit="ids of other tasks")
             if turn.state.task(dep) is not None:
                 continue
             row = known.get(dep)
@@ -278,7 +287,8 @@ class _Submit:
                 break
             path.append(onward[0])
         if path[-1] in path[:-1]:
-            return InvalidRequest(f"the tasks wait for each other: {' -> '.join(path)}", field=field)
+            message = f"the tasks wait for each other: {shorten(' -> '.join(path), PATH_CHARS)}"
+            return InvalidRequest(message, field=field, hint="one of them has to begin")
         if dep in later:
             message = f"{dep} comes later in this call"
             return InvalidRequest(message, field=field, hint="list a task after its dependencies")
@@ -321,7 +331,7 @@ class _Cancel:
     def look_up(self, conn: Any) -> list[lookups.Known]:
         ids = list(self._request.ids)
         if self._request.group is not None:
-            ids = lookups.live_ids_of_group(conn, self._request.group, 1_000_000)
+            ids = lookups.live_ids_of_group(conn, self._request.group, WAITING_TASKS_MAX)
         return lookups.known(conn, ids, [])
 
     def apply(self, turn: Turn, found: list[lookups.Known]) -> dict[str, str]:
@@ -448,17 +458,6 @@ def _ended_as(turn: Turn, task_id: str, status: str) -> str:
     return next(end.status for end in turn.ledger.batch.end_tasks if end.task_id == task_id)
 
 
-def _id(value: Any) -> str:
-    try:
-        return identifier(value)
-    except InvalidRequest as error:
-        raise InvalidRequest(error.message, field="task_id", limit=error.limit) from None
-
-
-def _change(value: Any) -> TaskChange:
-    return parse(TaskChange, value, at="changes")
-
-
 def _as_given(error: OpenClawError, many: bool) -> OpenClawError:
     """A refusal of submit in the words of add_task, where id and spec are one mapping."""
     field = (error.field or "").replace("tasks", "task", 1).replace(".spec", "", 1)
@@ -466,17 +465,19 @@ def _as_given(error: OpenClawError, many: bool) -> OpenClawError:
     return type(error)(error.message, field or None, error.limit, error.hint, error.retry_after, error.facts)
 
 
-def _submission(value: Any, at: str) -> Submission:
+def _submission(value: Any) -> Submission:
     """A task as programs that use the handles give it: id and spec in one mapping."""
-    if isinstance(value, str | bytes):
+    if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError:
-            raise InvalidRequest("is not JSON", field=at) from None
-    value = plain(value)
+        except (ValueError, RecursionError):
+            raise InvalidRequest("is not JSON", limit='for example {"skill": "ocr"}') from None
     if not isinstance(value, dict):
-        raise InvalidRequest(f"{shorten(value)!r} is not a mapping", field=at, limit="a mapping of task fields")
+        raise InvalidRequest(f"{quoted(value)} is not a mapping", limit="a mapping of task fields")
     fields = dict(value)
-    task_id = fields.pop("task_id", None) or fields.pop("id", None) or new_task_id()
-    spec = parse(TaskSpec, fields, at=at)
-    return parse(Submission, {"id": task_id, "spec": spec}, at=at)
+    named = next((name for name in ("task_id", "id") if fields.get(name) is not None), None)
+    task_id = new_task_id() if named is None else checked(identifier, fields.pop(named), named)
+    for name in ("task_id", "id"):
+        if name in fields and fields[name] is None:
+            del fields[name]
+    return Submission(id=task_id, spec=parse(TaskSpec, fields))

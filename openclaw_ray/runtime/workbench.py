@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from openclaw_ray.clock import Clock
+from openclaw_ray.core.limits import PROGRESS_LEN_MAX
 from openclaw_ray.core.resources import Resources, Room
 from openclaw_ray.core.types import Outcome
 from openclaw_ray.errors import OpenClawError
@@ -446,7 +447,10 @@ class Workbench:
 
     def _note_progress(self, token: int, said: dict[str, Any]) -> None:
         self.progress[token] = ProgressMessage(
-            token=token, done=said.get("done") or 0, total=said.get("total"), text=str(said.get("text") or "")[:500]
+            token=token,
+            done=said.get("done") or 0,
+            total=said.get("total"),
+            text=str(said.get("text") or "")[:PROGRESS_LEN_MAX],
         )
         self._on_news()
 

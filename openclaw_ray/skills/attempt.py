@@ -12,9 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from openclaw_ray.core.limits import ERROR_TEXT_MAX, NESTING_MAX, RESULT_BYTES_MAX
+from openclaw_ray.core.limits import ERROR_TEXT_MAX, RESULT_BYTES_MAX
 from openclaw_ray.errors import InvalidParams
-from openclaw_ray.models.door import canonical, plain
+from openclaw_ray.models.door import values_text
 from openclaw_ray.skills.context import Context
 from openclaw_ray.skills.outcome import Failure, failure
 
@@ -57,32 +57,7 @@ def result_text(value: object) -> str:
     Raises:
         InvalidParams: It is no JSON, or too large.
     """
-    _refuse_huge(value)
-    try:
-        return canonical(value, at="result", bytes_max=RESULT_BYTES_MAX)
-    except InvalidParams:  # perhaps for a model or dataclass in it
-        return canonical(plain(value, at="result"), at="result", bytes_max=RESULT_BYTES_MAX)
-
-
-def _refuse_huge(value: object) -> None:
-    """Stop counting at the limit: encoding two gigabytes in order to refuse them would take as much again."""
-    size, todo = 0, [(value, 0)]
-    while todo:
-        one, depth = todo.pop()
-        if isinstance(one, str):
-            size += len(one)
-        elif isinstance(one, dict | list) and depth <= NESTING_MAX:  # deeper, and in circles: canonical refuses it
-            size += len(one)
-            if size <= RESULT_BYTES_MAX:
-                items = one.values() if isinstance(one, dict) else one
-                todo.extend((item, depth + 1) for item in items if isinstance(item, str | list | dict))
-        if size > RESULT_BYTES_MAX:
-            raise InvalidParams(
-                "the result is too large",
-                field="result",
-                limit=f"{RESULT_BYTES_MAX:,} bytes",
-                hint="write it to a file and return its path",
-            )
+    return values_text(value, at="result", bytes_max=RESULT_BYTES_MAX)
 
 
 def failed(error: BaseException) -> Answer:

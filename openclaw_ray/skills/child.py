@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openclaw_ray.core.limits import RESULT_BYTES_MAX
+from openclaw_ray.core.limits import PROGRESS_WORDS_MAX, RESULT_BYTES_MAX
 from openclaw_ray.skills.outcome import Tail
 from openclaw_ray.skills.processes import Tree
 
@@ -280,7 +280,7 @@ class Child:
             self.log.add(line)
             return
         done, total, text = found.groups()
-        words = (text or b"").decode("utf-8", "replace").replace("\0", "\ufffd")[:200]
+        words = (text or b"").decode("utf-8", "replace").replace("\0", "\ufffd")[:PROGRESS_WORDS_MAX]
         self.progress = {"done": _number(done), "total": _number(total) if total else None, "text": words}
         now = time.monotonic()
         if self._on_progress is not None and now - self._progress_at >= _PROGRESS_S:

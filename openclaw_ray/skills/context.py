@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+from openclaw_ray.core.limits import PROGRESS_WORDS_MAX
 from openclaw_ray.errors import NotFound
 
 #: One log line, cut here: the log is bounded as a whole, and one line should not be all of it.
@@ -105,7 +106,7 @@ class Context:
             text: A few words, cut after 200 characters.
         """
         if self._on_progress is not None:
-            words = str(text)[:200].encode("utf-8", "replace").decode()
+            words = str(text)[:PROGRESS_WORDS_MAX].encode("utf-8", "replace").decode()
             self._on_progress(self.token, {"done": _number(done), "total": _number(total), "text": words})
 
     @property
@@ -162,4 +163,8 @@ class Log:
 
 def _number(value: float | None) -> float | None:
     """A finite number, or nothing: progress is shown, never trusted."""
-    return value if isinstance(value, int | float) and math.isfinite(value) else None
+    try:
+        # Added to 0, true is 1.
+        return value + 0 if isinstance(value, int | float) and math.isfinite(value) else None
+    except OverflowError:  # a whole number of a thousand digits
+        return None

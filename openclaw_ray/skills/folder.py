@@ -16,15 +16,20 @@ from pydantic import BeforeValidator, Field
 
 from openclaw_ray.core import limits
 from openclaw_ray.errors import InvalidRequest
-from openclaw_ray.models.door import Document, parse
-from openclaw_ray.models.fields import Amounts, Seconds, SkillId, Tags, Text
-from openclaw_ray.models.skill import Requirements, SkillKind, SkillManifest
+from openclaw_ray.models.door import Document, parse, quoted
+from openclaw_ray.models.fields import Amounts, Seconds, SkillId, Tags, Text, label
+from openclaw_ray.models.skill import Argument, Requirements, SkillKind, SkillManifest
 from openclaw_ray.skills.contents import SKILL_FOLDER, folder_revision, program_path
 from openclaw_ray.skills.safe_yaml import read_yaml
 
 MANIFEST_NAME = "skill.yaml"
 #: How deep below a root skills are looked for, and how many folders are looked into at most.
 SCAN_DEPTH_MAX, SCAN_FOLDERS_MAX = 6, 10_000
+
+#: Words of `command`, and of `args`: together they are what a manifest may hold.
+ARGUMENTS_MAX = limits.ARGV_MAX // 2
+#: Variables that one skill may have passed through.
+ENV_MAX = 64
 
 #: ``{name}``: an item of `args` that stands for one parameter; ``{skill}`` is the folder.
 PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}\Z")
@@ -37,7 +42,7 @@ _ENV_REFUSED = re.compile(r"(LD_|DYLD_|OPENCLAW_TASK_|PYTHON(PATH|HOME|STARTUP)\
 def env_name(value: object) -> str:
     """A variable that a skill may have passed through: a plain name, and none that changes what programs load."""
     if not isinstance(value, str) or not _ENV_NAME.match(value):
-        raise InvalidRequest(f"{value!r:.60} is not the name of an environment variable", limit="A-Z a-z 0-9 _")
+        raise InvalidRequest(f"{quoted(value)} is not the name of an environment variable", limit="A-Z a-z 0-9 _")
     if _ENV_REFUSED.match(value):
         raise InvalidRequest(f"{value} is not passed to skills", hint="it changes which programs run, or is set by us")
     return value
@@ -47,13 +52,13 @@ def program(value: object) -> str:
     """First word of a command: a bare name, looked up on PATH, or ``{skill}/...`` for a file of the folder."""
     accepted = 'a program on PATH ("ffmpeg"), or a file of the skill ("{skill}/run.sh")'
     if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise InvalidRequest(f"{value!r:.60} is not a program", limit=accepted)
+        raise InvalidRequest(f"{quoted(value)} is not a program", limit=accepted)
     inside = value.startswith(f"{SKILL_FOLDER}/")
     parts = value.removeprefix(f"{SKILL_FOLDER}/").split("/")
     if ".." in parts or (inside and "" in parts) or "\\" in value:
-        raise InvalidRequest(f"{value!r:.60} leaves the skill's folder", limit=accepted)
+        raise InvalidRequest(f"{quoted(value)} leaves the skill's folder", limit=accepted)
     if not inside and (len(parts) > 1 or value in {".", SKILL_FOLDER}):
-        raise InvalidRequest(f"{value!r:.60} is a path", limit=accepted)
+        raise InvalidRequest(f"{quoted(value)} is a path", limit=accepted)
     return value
 
 
@@ -67,8 +72,7 @@ def _command(value: object) -> object:
     return value
 
 
-Argument = Annotated[str, Field(max_length=4_096, pattern=r"^[^\x00]*$")]
-Arguments = Annotated[list[Argument], Field(max_length=128)]
+Arguments = Annotated[list[Argument], Field(max_length=ARGUMENTS_MAX)]
 EnvName = Annotated[str, BeforeValidator(env_name)]
 
 
@@ -81,14 +85,14 @@ class SkillYaml(Document):
     #: Further arguments. An item that is ``{name}`` becomes that parameter, always as one argument.
     args: Arguments = Field(default_factory=list)
     description: Text = ""
-    version: str = Field(default="", max_length=64)
+    version: Annotated[str, Field(strict=True), label(limits.VERSION_LEN_MAX)] = ""
     timeout: Seconds | None = None
     retries: int | None = Field(default=None, ge=0, le=limits.RETRIES_MAX, strict=True)
     requires: Requirements = Field(default_factory=Requirements)
     resources: Amounts = Field(default_factory=dict)
     tags: Tags = Field(default_factory=list)
     #: Environment variables of the node that are handed to the program.
-    env: Annotated[list[EnvName], Field(max_length=64)] = Field(default_factory=list)
+    env: Annotated[list[EnvName], Field(max_length=ENV_MAX)] = Field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,21 +118,22 @@ def read_folder(path: Path) -> SkillManifest:
         _check_program(folder, first)
     elif first not in requires.bins:  # a node without the program does not offer the skill
         requires = requires.model_copy(update={"bins": [*requires.bins, first]})
-    return SkillManifest(
-        name=found.name,
-        kind=SkillKind.COMMAND,
-        revision=folder_revision(folder),
-        description=found.description,
-        version=found.version,
-        tags=found.tags,
-        requires=requires,
-        timeout=found.timeout,
-        retries=found.retries,
-        resources=found.resources,
-        argv=[*found.command, *found.args],
-        env_passed=list(found.env),
-        origin=str(folder),
-    )
+    manifest = {
+        "name": found.name,
+        "kind": SkillKind.COMMAND,
+        "revision": folder_revision(folder),
+        "description": found.description,
+        "version": found.version,
+        "tags": found.tags,
+        "requires": requires,
+        "timeout": found.timeout,
+        "retries": found.retries,
+        "resources": found.resources,
+        "argv": [*found.command, *found.args],
+        "env_passed": list(found.env),
+        "origin": str(folder),  # a name that is no Unicode could not be told to anybody
+    }
+    return parse(SkillManifest, manifest)
 
 
 def _check_program(folder: Path, word: str) -> None:

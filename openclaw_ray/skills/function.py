@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
+from openclaw_ray.core.limits import DESCRIPTION_LEN_MAX
 from openclaw_ray.errors import InvalidParams, InvalidRequest
 from openclaw_ray.models.door import parse, shorten
 from openclaw_ray.models.skill import Requirements, SkillKind, SkillManifest
@@ -239,7 +240,7 @@ def _task_signature(fn: Callable[..., Any], takes_context: bool) -> inspect.Sign
 
 
 def _first_paragraph(fn: FunctionType) -> str:
-    return " ".join((inspect.getdoc(fn) or "").partition("\n\n")[0].split())[:4_000]
+    return " ".join((inspect.getdoc(fn) or "").partition("\n\n")[0].split())[:DESCRIPTION_LEN_MAX]
 
 
 def check_params(signature: inspect.Signature, params: object) -> None:

@@ -12,6 +12,7 @@ import yaml
 
 from openclaw_ray.core.limits import KIB
 from openclaw_ray.errors import InvalidRequest
+from openclaw_ray.models.quoting import field_name
 
 #: A manifest is a page of text.
 YAML_BYTES_MAX, YAML_DEPTH_MAX = 64 * KIB, 16
@@ -70,6 +71,6 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode):
                 raise InvalidRequest("a key is not text", limit="plain words as keys")
             if key.value in seen:
-                raise InvalidRequest("is given twice", field=str(key.value)[:60])
+                raise InvalidRequest("is given twice", field=field_name(key.value), hint="leave one of them out")
             seen.add(key.value)
         return super().construct_mapping(node, deep=True)

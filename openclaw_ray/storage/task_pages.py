@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from openclaw_ray.core.limits import NAME_LEN_MAX, PAGE_MAX
 from openclaw_ray.core.types import TaskState
 from openclaw_ray.errors import InvalidRequest
+from openclaw_ray.models.door import quoted
 from openclaw_ray.models.fields import from_iso, iso
 from openclaw_ray.storage.rows import TASK_COLUMNS, TaskRow
 
@@ -61,7 +62,7 @@ def page_limit(limit: int, maximum: int = PAGE_MAX) -> int:
         InvalidRequest: Not 1 to `maximum`.
     """
     if type(limit) is not int or not 1 <= limit <= maximum:
-        raise InvalidRequest(f"{limit!r} is not a page size", field="limit", limit=f"1 to {maximum:,}")
+        raise InvalidRequest(f"{quoted(limit)} is not a page size", field="limit", limit=f"1 to {maximum:,}")
     return limit
 
 
@@ -73,7 +74,7 @@ def checked_states(states: Iterable[str]) -> list[str]:
     """
     found = list(dict.fromkeys(str(one) for one in states))
     if unknown := [one for one in found if one not in set(TaskState)]:
-        raise InvalidRequest(f"{unknown[0]!r} is not a state", field="states", limit=", ".join(TaskState))
+        raise InvalidRequest(f"{quoted(unknown[0])} is not a state", field="states", limit=", ".join(TaskState))
     return found
 
 
@@ -86,7 +87,7 @@ def checked_time(text: str, name: str) -> str:
     try:
         return iso(from_iso(text))
     except (TypeError, ValueError, OverflowError):
-        raise InvalidRequest(f"{text!r} is not a time", field=name, limit="ISO-8601 with a zone") from None
+        raise InvalidRequest(f"{quoted(text)} is not a time", field=name, limit="ISO-8601 with a zone") from None
 
 
 def page(conn: sqlite3.Connection, wanted: TaskFilter) -> TaskPage:

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from openclaw_ray.cli.screen import Screen
-
-from .conftest import Command
+from tests.support.command import Command
 
 
 def test_submit_prints_the_id_and_nothing_else(run: Command) -> None:

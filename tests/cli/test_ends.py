@@ -13,8 +13,7 @@ from click.testing import CliRunner
 from openclaw_ray.cli import nodes
 from openclaw_ray.cli.app import SECTIONS, cli
 from openclaw_ray.cli.base import Session
-
-from .conftest import Command
+from tests.support.command import Command
 
 
 @pytest.fixture

@@ -14,8 +14,7 @@ from openclaw_ray.clock import SystemClock
 from openclaw_ray.core.types import NodeStatus
 from openclaw_ray.models.fields import iso
 from openclaw_ray.models.node import NodeInfo
-
-from .conftest import Command
+from tests.support.command import Command
 
 ESC = "\x1b]52;c;aGk=\x07\u202etxt"
 

@@ -97,7 +97,7 @@ class Hostile:
         (lambda: 1, "tasks[0].value"),
         ({1: "a"}, "tasks[0].value"),
         ({"a": [{"b": (1,)}]}, "tasks[0].value.a[0].b"),
-        ("\ud800", "tasks[0]"),
+        ("\ud800", "tasks[0].value"),
     ],
 )
 def test_what_would_not_come_back_equal_is_refused_before_any_call(

@@ -76,7 +76,7 @@ BAD_FILES = {
     "only folder": ('name: a\ncommand: ["{skill}"]\n', "is a path"),
     "not there": ('name: a\ncommand: ["{skill}/other.sh"]\n', "is not a file of the skill"),
     "placeholder": ('name: a\ncommand: [sh, "{path}"]\n', "put it into args"),
-    "NUL": ('name: a\ncommand: [sh, "a\\0b"]\n', "refused"),
+    "NUL": ('name: a\ncommand: [sh, "a\\0b"]\n', "NUL character"),
     "env equals": ("name: a\ncommand: [sh]\nenv: [A=b]\n", "not the name"),
     "env NUL": ('name: a\ncommand: [sh]\nenv: ["A\\0"]\n', "not the name"),
     "env preload": ("name: a\ncommand: [sh]\nenv: [LD_PRELOAD]\n", "not passed"),
