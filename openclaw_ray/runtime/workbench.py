@@ -21,6 +21,7 @@ from openclaw_ray.errors import OpenClawError
 from openclaw_ray.logs import get_logger
 from openclaw_ray.models.skill import SkillKind, SkillManifest
 from openclaw_ray.protocol import OutcomeMessage, ProgressMessage, StartMessage
+from openclaw_ray.runtime.ahead import BATCH_MAX, BATCH_MS, is_brief, is_short, load_ms, stall_s
 from openclaw_ray.runtime.attempts import Attempt, Shelf, epitaph, outcome_of, simple_outcome, stopped_as, word_of
 from openclaw_ray.runtime.pool import Death, Pool, PoolKey, Worker
 from openclaw_ray.runtime.ports import ExecutorFactory
@@ -29,16 +30,6 @@ from openclaw_ray.skills.command import CommandRunner
 from openclaw_ray.skills.outcome import Ended
 
 log = get_logger(__name__)
-
-#: Runs that are expected to be shorter than this are fed several at once (seconds).
-SHORT_RUN_S = 0.005
-#: Expected work in one executor (milliseconds): enough to hide a call, little enough to go elsewhere when it stalls.
-BATCH_MS = 30.0
-#: An attempt of a batch that runs longer than this has its followers taken back (seconds).
-STALL_S = 0.05
-BATCH_MAX = 250
-#: Overhead that an attempt costs its executor whatever it does (milliseconds).
-OVERHEAD_MS = 0.1
 
 
 class Workbench:
@@ -90,7 +81,16 @@ class Workbench:
         for attempt in attempts:
             if not self.shelf.knows(attempt.token):
                 self.shelf.add(attempt)
+        if any(attempt.lease.urgent for attempt in attempts):
+            self._make_way()
         self._fill()
+
+    def _make_way(self) -> None:
+        """What is interactive does not wait behind work that was fed ahead."""
+        for worker in self._pool.workers.values():
+            head = self.shelf.running.get(next(iter(worker.fed), 0))
+            if len(worker.fed) > 1 and head is not None and not is_short(head):
+                self._spawn(self._take_back_followers(worker))
 
     def stop(self, token: int, why: str) -> None:
         """Stop an attempt, or hand it back for `recall` if it has not started."""
@@ -176,47 +176,46 @@ class Workbench:
             return
         for worker in self._pool.workers.values():
             working = worker.executor is not None and worker.fed and not worker.doomed and not worker.alone
-            if working and worker.load_ms < BATCH_MS / 2 and self._short(next(iter(worker.fed))):
+            if working and self._wants_more(worker):
                 self._feed(worker)
 
-    def _short(self, token: int) -> bool:
-        attempt = self.shelf.running.get(token)
-        if attempt is None or attempt.lease.mean_run_s is None or attempt.lease.mean_run_s > SHORT_RUN_S:
-            return False
+    def _wants_more(self, worker: Worker) -> bool:
+        head = self.shelf.running.get(next(iter(worker.fed)))
         # One that stalls gets nothing behind it, least of all what was just taken back from there.
-        return not attempt.since or self._clock.now().mono - attempt.since < STALL_S
+        if head is None or (head.since and self._clock.now().mono - head.since >= stall_s(head)):
+            return False
+        return worker.load_ms < BATCH_MS / 2 if is_short(head) else self._may_follow(head, len(worker.fed))
+
+    def _may_follow(self, attempt: Attempt, ahead: int) -> bool:
+        """Whether one of its kind may be fed behind `ahead` others: behind one, and where no seat is free for it."""
+        return ahead == 1 and is_brief(attempt) and self.seats >= self.slots
 
     def _feed(self, worker: Worker) -> None:
         """As many waiting attempts as fill a batch: one, or several that are short and ask the same."""
         batch: list[tuple[Attempt, SkillManifest]] = []
-        load_ms = worker.load_ms if worker.fed else 0.0
+        work_ms = worker.load_ms if worker.fed else 0.0
         while (attempt := self.shelf.next()) is not None and len(batch) < BATCH_MAX:
-            mean_s = attempt.lease.mean_run_s
-            short = mean_s is not None and mean_s <= SHORT_RUN_S
+            short, ahead = is_short(attempt), len(batch) + len(worker.fed)
             fits = attempt.resources.amounts == worker.key and not attempt.lease.alone
-            if not fits or ((batch or worker.fed) and not short):
+            if not fits or (ahead and not short and not self._may_follow(attempt, ahead)):
                 break
             manifest = self._skillset.manifest(attempt.lease.skill, attempt.lease.revision)
             if manifest is None or manifest.kind is not SkillKind.PYTHON:
                 break
             batch.append((attempt, manifest))
             self.shelf.start(attempt)
-            if not short:
-                break
-            load_ms += (mean_s or 0.0) * 1000 + OVERHEAD_MS
-            if load_ms >= BATCH_MS:
+            work_ms += load_ms(attempt)
+            if short and work_ms >= BATCH_MS:
                 break
         if batch:
             self._hand_over(worker, batch)
 
     def _hand_over(self, worker: Worker, batch: list[tuple[Attempt, SkillManifest]]) -> None:
         items: list[dict[str, Any]] = []
-        load_ms = 0.0
         for attempt, manifest in batch:
             self.shelf.start(attempt)
             attempt.limit_s = self._timeout_s(attempt, manifest)
             lease = attempt.lease
-            load_ms += (lease.mean_run_s or 0.0) * 1000 + OVERHEAD_MS
             items.append({
                 "token": lease.token,
                 "task_id": lease.task_id,
@@ -229,7 +228,7 @@ class Workbench:
                 "timeout_s": attempt.limit_s,
                 "takes_context": manifest.takes_context,
             })  # fmt: skip
-        self._pool.promise(worker, [item["token"] for item in items], load_ms)
+        self._pool.promise(worker, [item["token"] for item in items], sum(load_ms(attempt) for attempt, _ in batch))
         if worker.executor is None:
             self._spawn(self._feed_when_ready(worker, items))
         else:
@@ -364,7 +363,7 @@ class Workbench:
 
     async def _watching(self, attempt: Attempt, worker: Worker, followed: bool, wall: float) -> None:
         if followed:
-            await self._clock.sleep_until(attempt.since + STALL_S)
+            await self._clock.sleep_until(attempt.since + stall_s(attempt))
             if worker.fed and next(iter(worker.fed)) == attempt.token and attempt.token in self.shelf.running:
                 # On its own: news of the executor ends this watch, and an answer that nobody hears loses attempts.
                 self._spawn(self._take_back_followers(worker))

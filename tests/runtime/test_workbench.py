@@ -113,6 +113,39 @@ async def test_short_runs_come_in_batches_and_are_topped_up(rig: Rig) -> None:
     assert executor.seen == sorted(executor.seen)
 
 
+async def test_behind_a_brief_run_one_more_is_fed_once_all_seats_are_taken(rig: Rig) -> None:
+    rig.accept(1, 2, mean_run_s=0.05)
+    await rig.runs(1, 2)
+    first, second = rig.executor(1), rig.executor(2)
+    assert first is not second  # nobody waits behind another while a seat is free
+    rig.accept(3, 4, 5, mean_run_s=0.05)
+    await rig.runs(1, 2, 3, 4)
+    assert (len(first.fed), len(second.fed), list(rig.bench.shelf.waiting)) == (2, 2, [5])
+    first.finish()
+    await rig.runs(2, 3, 4, 5)
+    assert rig.bench.seats == 2
+
+
+async def test_work_fed_ahead_makes_way_for_what_is_interactive(rig: Rig) -> None:
+    rig.bench.slots = 1
+    rig.accept(1, 2, mean_run_s=0.05)
+    await rig.runs(1, 2)
+    rig.accept(3, mean_run_s=0.05, urgent=True)
+    await rig.until(lambda: rig.executor(1).fed[1:] and rig.executor(1).fed[1]["token"] == 3)
+    assert list(rig.bench.shelf.waiting) == [2]
+
+
+async def test_a_run_that_is_long_for_its_kind_loses_who_waits_behind_it(rig: Rig) -> None:
+    rig.bench.slots = 1
+    rig.accept(1, 2, mean_run_s=0.05)
+    await rig.runs(1, 2)
+    await rig.clock.advance(0.06)  # not yet: twice what was expected is
+    assert len(rig.executor(1).fed) == 2
+    await rig.clock.advance(0.05)
+    await rig.runs(1)
+    assert list(rig.bench.shelf.waiting) == [2]
+
+
 async def test_long_and_foreign_work_is_not_put_into_a_batch(rig: Rig) -> None:
     rig.bench.slots = 1
     rig.accept(1, mean_run_s=0.001)
