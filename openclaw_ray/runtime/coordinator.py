@@ -30,6 +30,7 @@ from openclaw_ray.runtime.ledger import Ledger
 from openclaw_ray.runtime.node_desk import NodeDesk
 from openclaw_ray.runtime.params import ParamsCache
 from openclaw_ray.runtime.plan_desk import PlanDesk
+from openclaw_ray.runtime.ports import KeptStore, OpenStore
 from openclaw_ray.runtime.query_desk import QueryDesk
 from openclaw_ray.runtime.registry import SkillDesk
 from openclaw_ray.runtime.release import release
@@ -63,13 +64,18 @@ class Coordinator:
     """One cluster's truth. `call` and `call_json` are its only ways in."""
 
     def __init__(
-        self, settings: Settings, clock: Clock | None = None, on_fatal: Callable[[], None] = lambda: os._exit(75)
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        on_fatal: Callable[[], None] = lambda: os._exit(75),
+        open_store: OpenStore | None = None,
     ) -> None:
         self.settings = settings
         self._clock = clock or SystemClock()
         self._on_fatal = on_fatal
+        self._open_store: OpenStore = open_store or SqliteStore.open
         self._refusal: OpenClawError | None = Unavailable("the coordinator is starting", retry_after=1.0)
-        self._store: SqliteStore | None = None
+        self._store: KeptStore | None = None
         self._office: Office | None = None
         self._door: Door | None = None
         self._ticker: Ticker | None = None
@@ -82,7 +88,7 @@ class Coordinator:
                 return
             try:
                 path = self.settings.home / DATABASE
-                self._store = await SqliteStore.open(path, create_for=create_for)
+                self._store = await self._open_store(path, create_for=create_for)
                 await self._open(self._store)
                 self._refusal = None
             except OpenClawError as error:
@@ -121,7 +127,7 @@ class Coordinator:
         if self._refusal is not None:
             raise self._refusal
 
-    async def _open(self, store: SqliteStore) -> None:
+    async def _open(self, store: KeptStore) -> None:
         clock = self._clock
         loaded = await store.load()
         now = clock.now()
