@@ -80,6 +80,8 @@ class Coordinator:
         self._door: Door | None = None
         self._ticker: Ticker | None = None
         self._starting = asyncio.Lock()
+        #: Tries again where a start failed for a reason that passes, such as a full disk.
+        self._again: asyncio.Task[None] | None = None
 
     async def start(self, *, create_for: str | None = None) -> None:
         """Open the database and serve, or live on in a refusing state that says why."""
@@ -97,10 +99,17 @@ class Coordinator:
                 # A cluster that `up` has not initialised yet has no database: no reason to wake anybody.
                 say = log.info if error.facts.get("problem") == "missing" else log.error
                 say("cannot serve", error=str(error), code=error.code)
+                if isinstance(error, Unavailable) and error.retry_after is not None:
+                    self._again = asyncio.create_task(self._start_again(error.retry_after), name="start-again")
             except Exception as error:  # what the file holds is not what we wrote; the reason must be heard
                 log.exception("cannot serve")
                 self._refusal = OpenClawError(f"cannot start: {type(error).__name__}: {error}", hint="restore a backup")
                 await self._close()
+
+    async def _start_again(self, after_s: float) -> None:
+        """Nobody else would: who calls us only hears that we do not serve. A database is not made this way."""
+        await self._clock.sleep_until(self._clock.now().mono + after_s)
+        await self.start()
 
     async def _close(self) -> None:
         """End whatever a start has begun."""
@@ -172,6 +181,9 @@ class Coordinator:
     async def stop(self) -> None:
         """Commit what waits, write a checkpoint, close the database."""
         self._refusal = Unavailable("the coordinator has stopped", retry_after=2.0)
+        if self._again is not None:
+            self._again.cancel()
+            await asyncio.gather(self._again, return_exceptions=True)
         await self._close()
 
     async def call(self, verb: str, body: object = None) -> Any:
