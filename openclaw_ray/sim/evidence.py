@@ -64,7 +64,8 @@ class Evidence:
     refusals: list[str]
     #: Whether all work ended in time after the heal.
     done: bool
-    #: Simulated time.
+    #: Simulated time: when it began, and how long it was.
+    began: float
     seconds: float
     #: Faults by kind, and lines of the trace by their first word.
     faults: dict[str, int]

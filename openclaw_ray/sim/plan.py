@@ -103,17 +103,18 @@ _CUTS = ("cut_to", "cut_from")
 _OTHERS = ("scheduler", "client")
 #: Whom a fault strikes, where it is no node.
 _TARGETS: dict[str, tuple[str, ...]] = {
-    **{
-        kind: ("state",)
-        for kind in (
-            "crash_state", "stall_state", "crash_at_commit", "disk_full", "disk_busy", "disk_slow", "disk_unknown",
-        )
-    },
+    "crash_state": ("state",),
+    "stall_state": ("state",),
+    "crash_at_commit": ("state",),
+    "disk_full": ("state",),
+    "disk_busy": ("state",),
+    "disk_slow": ("state",),
+    "disk_unknown": ("state",),
     "crash_scheduler": ("scheduler",),
     "pause_scheduler": ("scheduler",),
     "crash_client": ("client",),
     "noise": ("all",),
-}  # fmt: skip
+}
 
 
 def _share(most: float) -> Callable[[random.Random], float]:

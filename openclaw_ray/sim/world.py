@@ -246,6 +246,7 @@ def _evidence(world: World, alarms: Alarms, finished: bool) -> Evidence:
         alarms=[*alarms.lines, *world.loop.unheard],
         refusals=refusals,
         done=finished and world.done,
+        began=world.began,
         seconds=world.loop.time() - world.began,
         faults=dict(world.faults),
         messages=dict(world.trace.counts),
