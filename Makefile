@@ -4,7 +4,7 @@ PY ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 export RAY_TMPDIR ?= /tmp
 
 .DEFAULT_GOAL := help
-.PHONY: help check lint types test test-ray bench
+.PHONY: help check lint types test test-ray bench sim
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -26,3 +26,8 @@ test-ray: ## the tests that start a Ray cluster
 
 bench: ## the benchmarks, with their ratios to bare Ray
 	$(PY) -m benchmarks
+
+SEED ?= 0
+SEEDS ?= 60
+sim: ## the simulator: SEED=first, SEEDS=how many, BUGS=1 hunts the planted bugs as well
+	$(PY) -m openclaw_ray.sim --seed $(SEED) --seeds $(SEEDS) $(if $(BUGS),--bugs)

@@ -34,15 +34,15 @@ class Disk:
         self.database: MemoryDatabase | None = None
         self.chance = chance
         self.trace = trace
-        #: Commits since the beginning, over restarts.
-        self.commits = 0
+        #: Calls of the store since the beginning, over restarts.
+        self.calls = 0
         #: Writes fail with this word until it is None again: "full" or "busy".
         self.refusing: str | None = None
         #: Extra time of a commit (seconds).
         self.slow_s = 0.0
         #: What the next commits answer instead of success: whether the batch is kept all the same.
         self.unknown: list[bool] = []
-        #: Number of the commit at which the process dies: True: after the write, False: before it.
+        #: Number of the call in which the process dies: True: after it was carried out, False: before.
         self.crash_at: dict[int, bool] = {}
         #: Ends the process that uses the disk.
         self.crash: Callable[[], None] = lambda: None
@@ -81,22 +81,34 @@ class SimStore:
     async def commit(self, batch: Batch) -> None:
         """One batch, one transaction, and whatever the disk does about it."""
         disk = self._disk
-        disk.commits += 1
-        number = disk.commits
-        await asyncio.sleep(disk.chance.uniform(*COMMIT_S) / 2 + disk.slow_s)
+
+        number = disk.calls + 1
+
+        def write() -> None:
+            self._refuse()
+            if unknown is not False:
+                disk.db.commit(batch)
+            disk.trace.note("commit", f"{number} events={len(batch.events)} unknown={unknown}")
+
+        unknown = disk.unknown.pop(0) if disk.unknown else None
+        await self._call(write, COMMIT_S, disk.slow_s)
+        if unknown is not None:
+            raise OutcomeUnknown("the disk failed in the middle of a commit")
+
+    async def _call(self, work: Callable[[], T], takes_s: tuple[float, float], more_s: float = 0.0) -> T:
+        """Carry out one call somewhere within its time, unless the process dies in it."""
+        disk = self._disk
+        disk.calls += 1
+        number = disk.calls
+        await asyncio.sleep(disk.chance.uniform(*takes_s) / 2 + more_s)
         dies_after = disk.crash_at.pop(number, None)
         if dies_after is False:
             await self._die(number, "before")
-        self._refuse()
-        unknown = disk.unknown.pop(0) if disk.unknown else None
-        if unknown is not False:
-            disk.db.commit(batch)
-        disk.trace.note("commit", f"{number} events={len(batch.events)} unknown={unknown}")
+        answer = work()
         if dies_after:
             await self._die(number, "after")
-        await asyncio.sleep(disk.chance.uniform(*COMMIT_S) / 2)
-        if unknown is not None:
-            raise OutcomeUnknown("the disk failed in the middle of a commit")
+        await asyncio.sleep(disk.chance.uniform(*takes_s) / 2)
+        return answer
 
     def _refuse(self) -> None:
         if self._disk.refusing == "full":
@@ -105,24 +117,21 @@ class SimStore:
             raise StorageBusy("another program holds the database", retry_after=1.0)
 
     async def _die(self, number: int, when: str) -> None:
-        self._disk.trace.note("fault", f"crash {when} commit {number}")
+        self._disk.trace.note("fault", f"crash {when} call {number}")
         self._disk.crash()
         await asyncio.get_running_loop().create_future()
 
     async def look_up(self, asking: list[Callable[[Any], Any] | None]) -> list[Any]:
         """Run each function on the database, in one visit."""
-        await self._pause()
-        return self._disk.db.read(lambda conn: [ask(conn) if ask is not None else None for ask in asking])
+        return await self.read(lambda conn: [ask(conn) if ask is not None else None for ask in asking])
 
     async def read(self, fn: Callable[[Any], T]) -> T:
         """A read of committed values."""
-        await self._pause()
-        return self._disk.db.read(fn)
+        return await self._call(lambda: self._disk.db.read(fn), READ_S)
 
     async def load(self) -> Loaded:
         """Everything that a coordinator needs after a start."""
-        await self._pause()
-        return self._disk.db.load()
+        return await self._call(self._disk.db.load, READ_S)
 
     async def backup(self, to_path: Path) -> BackupInfo:
         """Not part of the simulation."""
@@ -137,6 +146,3 @@ class SimStore:
 
     async def close(self) -> None:
         """The disk stays."""
-
-    async def _pause(self) -> None:
-        await asyncio.sleep(self._disk.chance.uniform(*READ_S))

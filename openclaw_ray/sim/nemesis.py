@@ -74,9 +74,9 @@ class Nemesis:
     def _stall_state(self, number: int, fault: Fault) -> None:
         self._pause(self._world.state.process if self._world.state else None, fault)
 
-    def _crash_at_commit(self, number: int, fault: Fault) -> None:
+    def _crash_at_call(self, number: int, fault: Fault) -> None:
         disk = self._world.disk
-        disk.crash_at[disk.commits + int(fault.more["commit"])] = bool(fault.more["after"])
+        disk.crash_at[disk.calls + int(fault.more["call"])] = bool(fault.more["after"])
 
     def _crash_scheduler(self, number: int, fault: Fault) -> None:
         self._world.scheduler.process.kill()
@@ -155,6 +155,9 @@ class Nemesis:
     def _crash_client(self, number: int, fault: Fault) -> None:
         self._world.client.process.kill()
         self._later(fault, self._world.start_client)
+
+    def _pause_client(self, number: int, fault: Fault) -> None:
+        self._pause(self._world.client.process, fault)
 
     # -- disk and time ----------------------------------------------------------------------------------------------
 

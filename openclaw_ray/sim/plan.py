@@ -13,8 +13,8 @@ from typing import Any
 
 from openclaw_ray.sim.chance import stream
 
-#: Faults come in this stretch of a run (seconds since its beginning).
-FAULTS_FROM_S, FAULTS_TO_S = 4.0, 150.0
+#: Work and faults come in the first stretch of a run, faults not in its first seconds.
+FAULTY_S, FAULTS_FROM_S = 150.0, 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ class Plan:
     #: How many tasks are submitted.
     tasks: int
     faults: tuple[Fault, ...] = ()
+    #: How long work and faults come in (seconds); then everything heals.
+    faulty_s: float = FAULTY_S
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -51,18 +53,19 @@ class Plan:
         return cls(**{**values, "faults": tuple(Fault(**one) for one in values["faults"])})
 
 
-#: Profile to the kinds of faults that it draws from. What only a quiet neighbourhood can show has a profile of its own:
-#: after a fault of the StateManager or the Scheduler alone nothing may run twice.
+#: Profile to the kinds of faults that it draws from; one that is named thrice comes three times as often. What only a
+#: quiet neighbourhood can show has a profile of its own: after a fault of the StateManager or the Scheduler alone
+#: nothing may run twice.
 KINDS: dict[str, tuple[str, ...]] = {
     "everything": (
-        "crash_state", "stall_state", "crash_at_commit", "crash_scheduler", "pause_scheduler", "crash_agent",
-        "pause_agent", "kill_executor", "lose_machine", "cut_to", "cut_from", "noise", "disk_full", "disk_busy",
-        "disk_slow", "disk_unknown", "verdict", "drain", "crash_client", "wall_jump",
+        "crash_state", "stall_state", "crash_at_call", "crash_scheduler", "pause_scheduler", "crash_agent",
+        "pause_agent", "kill_executor", "lose_machine", "cut_to", "cut_from", "noise", "noise", "noise", "disk_full",
+        "disk_busy", "disk_slow", "disk_unknown", "verdict", "drain", "crash_client", "pause_client", "wall_jump",
     ),
-    "middle": ("crash_state", "stall_state", "crash_at_commit", "crash_scheduler", "pause_scheduler"),
-    "network": ("noise", "cut_to", "cut_from", "verdict", "crash_client"),
+    "middle": ("crash_state", "stall_state", "crash_at_call", "crash_scheduler", "pause_scheduler"),
+    "network": ("noise", "noise", "noise", "cut_to", "cut_from", "verdict", "crash_client", "pause_client"),
     "nodes": ("crash_agent", "pause_agent", "kill_executor", "lose_machine", "drain", "verdict"),
-    "disk": ("disk_full", "disk_busy", "disk_slow", "disk_unknown", "crash_at_commit", "crash_state"),
+    "disk": ("disk_full", "disk_busy", "disk_slow", "disk_unknown", "crash_at_call", "crash_state"),
     "time": ("wall_jump", "stall_state", "crash_state", "pause_agent"),
 }  # fmt: skip
 
@@ -75,12 +78,12 @@ def draw(seed: int) -> Plan:
     chance = stream(seed, "plan")
     profile = _PROFILES[seed % len(_PROFILES)]
     nodes = chance.randint(1, 3)
-    plan = Plan(seed, profile, nodes, chance.randint(1, 3), chance.randint(12, 30))
+    slots, tasks = chance.randint(1, 3), chance.randint(12, 30)
     names = [f"node-{i + 1}" for i in range(nodes)]
     count = chance.randint(3, 12)
-    moments = sorted(chance.uniform(FAULTS_FROM_S, FAULTS_TO_S) for _ in range(count))
+    moments = sorted(chance.uniform(FAULTS_FROM_S, FAULTY_S) for _ in range(count))
     faults = tuple(_fault(chance, at, chance.choice(KINDS[profile]), names) for at in moments)
-    return Plan(plan.seed, plan.profile, plan.nodes, plan.slots, plan.tasks, faults)
+    return Plan(seed, profile, nodes, slots, tasks, faults)
 
 
 def _fault(chance: random.Random, at: float, kind: str, nodes: list[str]) -> Fault:
@@ -93,11 +96,11 @@ def _fault(chance: random.Random, at: float, kind: str, nodes: list[str]) -> Fau
 
 
 #: How long a fault lasts (seconds).
-_SHORT, _LONG = (0.5, 8.0), (5.0, 45.0)
-_EITHER = (_SHORT, _LONG)
+_SHORT, _LONG, _LONGEST = (0.5, 8.0), (5.0, 45.0), (60.0, 120.0)
+_EITHER, _ANY = (_SHORT, _LONG), (_SHORT, _LONG, _LONGEST)
 _LENGTHS: dict[str, tuple[tuple[float, float], ...]] = {
-    "stall_state": _EITHER, "pause_scheduler": _EITHER, "pause_agent": _EITHER, "drain": _EITHER, "cut_to": _EITHER,
-    "cut_from": _EITHER, "lose_machine": (_LONG,), "noise": (_LONG,),
+    "stall_state": _EITHER, "pause_scheduler": _EITHER, "pause_client": _EITHER, "pause_agent": _EITHER,
+    "drain": _EITHER, "cut_to": _ANY, "cut_from": _ANY, "lose_machine": (_LONG,), "noise": (_LONG,),
 }  # fmt: skip
 _CUTS = ("cut_to", "cut_from")
 _OTHERS = ("scheduler", "client")
@@ -105,7 +108,7 @@ _OTHERS = ("scheduler", "client")
 _TARGETS: dict[str, tuple[str, ...]] = {
     "crash_state": ("state",),
     "stall_state": ("state",),
-    "crash_at_commit": ("state",),
+    "crash_at_call": ("state",),
     "disk_full": ("state",),
     "disk_busy": ("state",),
     "disk_slow": ("state",),
@@ -113,6 +116,7 @@ _TARGETS: dict[str, tuple[str, ...]] = {
     "crash_scheduler": ("scheduler",),
     "pause_scheduler": ("scheduler",),
     "crash_client": ("client",),
+    "pause_client": ("client",),
     "noise": ("all",),
 }
 
@@ -126,11 +130,11 @@ def _coin(chance: random.Random) -> float:
 
 
 def _jump(chance: random.Random) -> float:
-    return chance.choice((-1, 1)) * round(chance.choice((2.0, 30.0, 400.0)) * chance.random(), 3)
+    return chance.choice((-1, 1)) * round(chance.choice((2.0, 30.0, 400.0, 1e6)) * chance.random(), 3)
 
 
 _MORE: dict[str, dict[str, Callable[[random.Random], float]]] = {
-    "crash_at_commit": {"commit": lambda chance: chance.randint(1, 6), "after": _coin},
+    "crash_at_call": {"call": lambda chance: chance.randint(1, 12), "after": _coin},
     "lose_machine": {"noticed": _coin, "spool": _coin},
     "noise": {
         "lost": _share(0.3),

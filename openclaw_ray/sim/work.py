@@ -13,7 +13,7 @@ from typing import Any
 
 from openclaw_ray.sim.chance import stream
 from openclaw_ray.sim.clock import WALL_START
-from openclaw_ray.sim.plan import FAULTS_TO_S, Plan
+from openclaw_ray.sim.plan import Plan
 
 SKILL = "work"
 
@@ -48,11 +48,11 @@ def key_of(params: dict[str, Any]) -> str:
 def draw_jobs(plan: Plan) -> list[Job]:
     """The work of a plan."""
     chance = stream(plan.seed, "work")
-    return sorted((_job(chance, n) for n in range(plan.tasks)), key=lambda job: job.at)
+    return sorted((_job(chance, n, plan.faulty_s) for n in range(plan.tasks)), key=lambda job: job.at)
 
 
-def _job(chance: random.Random, n: int) -> Job:
-    at = round(chance.uniform(0.5, FAULTS_TO_S * 0.9), 3)
+def _job(chance: random.Random, n: int, within_s: float) -> Job:
+    at = round(chance.uniform(0.5, within_s * 0.9), 3)
     fate, bad = chance.choice(_FATES)
     run_s = chance.choice((0.001, 0.004, 0.05, 0.6, 2.0, 6.0))
     short = run_s < 0.01 and fate == "ok"

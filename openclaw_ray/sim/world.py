@@ -29,14 +29,16 @@ from openclaw_ray.sim.machine import Machine
 from openclaw_ray.sim.mirror import memory_differs
 from openclaw_ray.sim.nemesis import Nemesis
 from openclaw_ray.sim.network import Network
-from openclaw_ray.sim.plan import FAULTS_TO_S, Plan
+from openclaw_ray.sim.plan import Plan
 from openclaw_ray.sim.scheduler import SimScheduler
 from openclaw_ray.sim.skills import SkillLedger
 from openclaw_ray.sim.trace import Trace
 from openclaw_ray.sim.work import History, draw_jobs
 
-#: After the last fault everything must have ended within this (seconds).
-ENDS_WITHIN_S = 400.0
+#: After the last fault everything must have ended within this (seconds): the longest backoff, and some attempts.
+ENDS_WITHIN_S = 500.0
+#: How long an agent works without contact (seconds): less than the longest cut of a plan.
+OFFLINE_WORK_S = 60.0
 #: Memory is compared with the disk about so often (seconds).
 COMPARE_S = 10.0
 #: How soon the StateManager is started again after it ended by itself (seconds), drawn between.
@@ -71,7 +73,7 @@ class World:
     def __init__(self, plan: Plan, home: Path, loop: VirtualLoop, kept: int | None) -> None:
         self.plan = plan
         self.loop = loop
-        self.settings = Settings(home=home)
+        self.settings = Settings(home=home, offline_work_s=OFFLINE_WORK_S)
         self.chance = stream(plan.seed, "world")
         self.trace = Trace(loop, kept)
         self.faults: Counter[str] = Counter()
@@ -141,8 +143,9 @@ class World:
     def resume_all(self) -> None:
         """Whoever is paused goes on."""
         machines = [m.process for m in self.machines.values() if m.process is not None]
-        for process in (self.state.process if self.state else None, self.scheduler.process, *machines):
-            if process is not None and process.paused:
+        middle = [self.state.process] if self.state is not None else []
+        for process in (*middle, self.scheduler.process, self.client.process, *machines):
+            if process.paused:
                 process.resume()
 
     # -- a run ------------------------------------------------------------------------------------------------------
@@ -155,7 +158,7 @@ class World:
         nemesis = Nemesis(self, self.plan)
         nemesis.start()
         comparing = asyncio.create_task(self._compare())
-        await asyncio.sleep(FAULTS_TO_S + 1.0)
+        await asyncio.sleep(self.plan.faulty_s + 1.0)
         self.trace.note("world", "heals")
         nemesis.heal()
         for _ in range(int(ENDS_WITHIN_S)):

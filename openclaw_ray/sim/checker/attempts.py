@@ -38,7 +38,7 @@ def history_is_legal(record: Record) -> Iterator[Violation]:
 
 def numbered(record: Record) -> Iterator[Violation]:
     """I11: attempts are numbered without gaps, tokens grow with every lease."""
-    token_of = {}
+    token_of: dict[tuple[str, int], int] = {}
     for task_id, attempts in record.attempts.items():
         numbers = [a["attempt"] for a in attempts]
         if numbers != list(range(1, len(numbers) + 1)):
