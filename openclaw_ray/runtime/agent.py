@@ -122,6 +122,7 @@ class NodeAgent:
         self._incarnation = 0
         self._epoch = 0
         self._poll_n = 0
+        self._register_n = 0
         self._cluster_id: str | None = None
         self._newest_version = 0
         self._interval_s = settings.heartbeat_s
@@ -238,9 +239,11 @@ class NodeAgent:
 
     def _registration(self) -> RegisterRequest:
         unjudged = {o.token: o for o in self._spool.outcomes} | self._bench.shelf.ended
+        self._register_n += 1
         return RegisterRequest(
             node_id=self.node_id,
             agent=self._name,
+            n=self._register_n,
             cluster_id=self._cluster_id,
             newest_version=self._newest_version,
             slots=self._slots,

@@ -360,3 +360,9 @@ def start_on_a_full_disk_gives_up() -> list[Any]:
 def backoff_of_a_clock_that_was_ahead() -> list[Any]:
     """A backoff given while the wall clock was far ahead lasted as long as that."""
     return [mock.patch.object(nodes, "_bound_backoffs")]
+
+
+@was_real
+def doubled_registration_counts_again() -> list[Any]:
+    """The late copy of a registration ended the leases that its agent had been given since."""
+    return [mock.patch.object(AgentDesk, "_repeated", return_value=None)]
