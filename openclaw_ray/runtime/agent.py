@@ -337,7 +337,7 @@ class NodeAgent:
         while True:
             limit_s = max(self._settings.offline_work_s, 2 * self._ttl_s)
             await self._clock.sleep_until(self._contact + limit_s)
-            if self._clock.now().mono - self._contact >= limit_s and not self._cut_off:
+            if self._clock.now().mono >= self._contact + limit_s and not self._cut_off:
                 self._cut_off = True
                 log.warning("out of contact, stopping all work", seconds=limit_s, node_id=self.node_id)
                 self._bench.stop_all("out of contact")
