@@ -99,8 +99,12 @@ class _Timer(asyncio.TimerHandle):
             super()._run()
 
 
+#: Turns of the loop at one instant after which somebody runs in circles.
+_TURNS_MAX = 200_000
+
+
 class NothingLeft(Exception):
-    """Everybody waits and nothing will ever happen: a deadlock."""
+    """Nothing will ever happen any more: everybody waits, or somebody runs in circles while time stands still."""
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -118,6 +122,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._now = start
         self._selector = self
+        self._turns = 0
         #: Steps that belong to no process: the world's own.
         self.outside = Context()
         self.processes: list[Process] = []
@@ -133,11 +138,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Called by asyncio when it would wait for the machine: time moves on instead.
 
         Raises:
-            NothingLeft: there is no timer to wait for.
+            NothingLeft: there is no timer to wait for, or time has not moved for too many turns.
         """
-        if timeout is None:
+        self._turns += 1
+        if timeout is None or self._turns > _TURNS_MAX:
             raise NothingLeft
         if timeout > 0:
+            self._turns = 0
             self._now = max(self._now, self._scheduled[0].when())
         return []
 
@@ -192,6 +199,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         for process in self.processes:
             process.bury()
         self.set_exception_handler(lambda loop, context: None)
+        self._turns = 0
         left = asyncio.all_tasks(self)
         for task in left:
             task.cancel()

@@ -100,6 +100,15 @@ def test_waiting_for_ever_with_everybody_else_is_a_deadlock(loop: VirtualLoop) -
         waited(loop, until(SimClock(loop), math.inf))
 
 
+def test_running_in_circles_while_time_stands_still_ends(loop: VirtualLoop) -> None:
+    async def circles() -> None:
+        while loop.time() < 1.0:  # noqa: ASYNC110 (that is what is wrong with it)
+            await asyncio.sleep(0)
+
+    with pytest.raises(NothingLeft):
+        waited(loop, circles())
+
+
 def test_a_task_that_raises_unheard_is_noted(loop: VirtualLoop) -> None:
     async def wrong() -> None:
         raise ValueError("nobody waits for me")
