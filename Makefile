@@ -4,7 +4,7 @@ PY ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 export RAY_TMPDIR ?= /tmp
 
 .DEFAULT_GOAL := help
-.PHONY: help check lint types test test-ray drill tables bench
+.PHONY: help check lint types test test-ray sim drill tables bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -23,6 +23,9 @@ test: ## the fast tests (no Ray), with branch coverage of core, storage and runt
 
 test-ray: ## the tests that start a Ray cluster
 	$(PY) -m pytest -q -m ray
+
+sim: ## the simulator: SEED=first, SEEDS=how many, BUGS=1 hunts the planted bugs as well
+	$(PY) -m openclaw_ray.sim --seed $(or $(SEED),0) --seeds $(or $(SEEDS),60) $(if $(BUGS),--bugs)
 
 drill: ## parts of a live cluster are killed under load: MINUTES=5 SEED=7
 	$(PY) -c "from openclaw_ray.cli import main; main()" drill --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))

@@ -309,6 +309,8 @@ class RegisterRequest(Document):
     protocol: Count = PROTOCOL_VERSION
     #: A number the agent process drew at its start; the same one after a coordinator restart means the same agent.
     agent: Id
+    #: Rises with every registration of that process, so that a late or doubled one is known; 0: it does not count them.
+    n: int = Field(default=0, ge=0)
     #: None: any cluster (the agent is new).
     cluster_id: Name | None = None
     newest_version: Count = 0

@@ -134,6 +134,9 @@ class TaskRemoved(NamedTuple):
 class Ticked(NamedTuple):
     """Time passed: due tasks become ready, deadlines pass, silent nodes go offline, drains run out."""
 
+    #: The wall clock was set back since the last one.
+    set_back: bool = False
+
 
 class NodeAdded(NamedTuple):
     """A node was recorded by hand."""

@@ -232,6 +232,8 @@ def removed(books: Books, event: ev.NodeRemoved, now: Now, rules: Rules) -> list
 def ticked(books: Books, event: ev.Ticked, now: Now, rules: Rules) -> list[Effect]:
     """Time passed: whatever was waiting for this moment happens."""
     effects: list[Effect] = []
+    if event.set_back:
+        _bound_backoffs(books, now, rules)
     while (task_id := books.due.pop(now.wall)) is not None:
         books.rouse_task(books.tasks[task_id])
     while (task_id := books.deadlines.pop(now.wall)) is not None:
@@ -245,6 +247,16 @@ def ticked(books: Books, event: ev.Ticked, now: Now, rules: Rules) -> list[Effec
         word = ev.NodeSilenced(node_id, f"silent for {max(silent_s, 0)} s", Fault.SILENT)
         effects += silenced(books, word, now, rules)
     return effects
+
+
+def _bound_backoffs(books: Books, now: Now, rules: Rules) -> None:
+    """No backoff ends later than the longest one from now: it was given while the clock was ahead (I26)."""
+    longest_s = rules.retry_max_s * (1 + rules.retry_jitter)
+    for task in list(books.tasks.values()):
+        if task.backing_off and task.due > now.wall + longest_s:
+            books.open_task(task)
+            task.due = task.ready_at = now.wall + rules.retry_max_s
+            books.close_task(task)
 
 
 def _check_not_busy(status: NodeStatus) -> None:

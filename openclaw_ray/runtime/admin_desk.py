@@ -17,15 +17,15 @@ from openclaw_ray.models.fields import iso
 from openclaw_ray.runtime.context import Office
 from openclaw_ray.runtime.node_desk import NodeDesk
 from openclaw_ray.runtime.plan_desk import totals
+from openclaw_ray.runtime.ports import KeptStore
 from openclaw_ray.runtime.query_desk import QueryDesk
 from openclaw_ray.runtime.restore import differences, rebuild
-from openclaw_ray.storage.store import SqliteStore
 
 
 class AdminDesk:
     """Serves operators."""
 
-    def __init__(self, office: Office, store: SqliteStore) -> None:
+    def __init__(self, office: Office, store: KeptStore) -> None:
         self._office = office
         self._store = store
         self._nodes = NodeDesk(office)

@@ -123,6 +123,7 @@ class NodeAgent:
         self._incarnation = 0
         self._epoch = 0
         self._poll_n = 0
+        self._register_n = 0
         self._cluster_id: str | None = None
         self._newest_version = 0
         self._interval_s = settings.heartbeat_s
@@ -240,9 +241,11 @@ class NodeAgent:
 
     def _registration(self) -> RegisterRequest:
         unjudged = {o.token: o for o in self._spool.outcomes} | self._bench.shelf.ended
+        self._register_n += 1
         return RegisterRequest(
             node_id=self.node_id,
             agent=self._name,
+            n=self._register_n,
             cluster_id=self._cluster_id,
             newest_version=self._newest_version,
             slots=self._slots,
@@ -337,7 +340,7 @@ class NodeAgent:
         while True:
             limit_s = max(self._settings.offline_work_s, 2 * self._ttl_s)
             await self._clock.sleep_until(self._contact + limit_s)
-            if self._clock.now().mono - self._contact >= limit_s and not self._cut_off:
+            if self._clock.now().mono >= self._contact + limit_s and not self._cut_off:
                 self._cut_off = True
                 log.warning("out of contact, stopping all work", seconds=limit_s, node_id=self.node_id)
                 self._bench.stop_all("out of contact")

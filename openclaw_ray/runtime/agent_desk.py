@@ -43,6 +43,8 @@ class AgentDesk:
         self._office = office
         #: Which agent process owns a node id, in this start of the coordinator.
         self._owners: dict[str, str] = {}
+        #: The newest registration of each node that was answered: its agent, its number, the answer.
+        self._answered: dict[str, tuple[str, int, RegisterReply]] = {}
 
     async def register(self, request: RegisterRequest) -> RegisterReply:
         """Take over a node id, in one transaction: spooled outcomes, live runs, the rest of its leases.
@@ -53,7 +55,24 @@ class AgentDesk:
             VersionMismatch: the agent speaks another protocol.
         """
         self._check_terms(request)
-        reply: RegisterReply = await self._office.commit.run(lambda turn: self._register(turn, request))
+        reply: RegisterReply = await self._office.commit.run(
+            lambda turn: self._repeated(request) or self._register(turn, request)
+        )
+        if request.n:  # only now: a registration that the disk refused did not happen
+            self._answered[request.node_id] = (request.agent, request.n, reply)
+        return reply
+
+    def _repeated(self, request: RegisterRequest) -> RegisterReply | None:
+        """The answer to a registration that comes a second time: what its agent holds by now it does not know.
+
+        Raises:
+            Conflict: its agent has registered again since.
+        """
+        agent, n, reply = self._answered.get(request.node_id, ("", 0, None))
+        if agent != request.agent or not request.n or request.n > n:
+            return None
+        if request.n < n:
+            raise Conflict(f"registration {request.n} of {request.node_id} is older than {n}", field="n")
         return reply
 
     def _open_outbox(self, request: RegisterRequest, incarnation: int) -> None:

@@ -30,6 +30,7 @@ from openclaw_ray.runtime.ledger import Ledger
 from openclaw_ray.runtime.node_desk import NodeDesk
 from openclaw_ray.runtime.params import ParamsCache
 from openclaw_ray.runtime.plan_desk import PlanDesk
+from openclaw_ray.runtime.ports import KeptStore, OpenStore
 from openclaw_ray.runtime.query_desk import QueryDesk
 from openclaw_ray.runtime.recovery import Recovery
 from openclaw_ray.runtime.registry import SkillDesk
@@ -69,17 +70,24 @@ class Coordinator:
     """One cluster's truth. `call` and `call_json` are its only ways in."""
 
     def __init__(
-        self, settings: Settings, clock: Clock | None = None, on_fatal: Callable[[], None] = lambda: os._exit(75)
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        on_fatal: Callable[[], None] = lambda: os._exit(75),
+        open_store: OpenStore | None = None,
     ) -> None:
         self.settings = settings
         self._clock = clock or SystemClock()
         self._on_fatal = on_fatal
+        self._open_store: OpenStore = open_store or SqliteStore.open
         self._refusal: OpenClawError | None = Unavailable("the coordinator is starting", retry_after=1.0)
-        self._store: SqliteStore | None = None
+        self._store: KeptStore | None = None
         self._office: Office | None = None
         self._door: Door | None = None
         self._ticker: Ticker | None = None
         self._starting = asyncio.Lock()
+        #: Tries again where a start failed for a reason that passes, such as a full disk.
+        self._again: asyncio.Task[None] | None = None
 
     async def start(self, *, create_for: str | None = None) -> None:
         """Open the database and serve, or live on in a refusing state that says why."""
@@ -88,7 +96,7 @@ class Coordinator:
                 return
             try:
                 path = self.settings.home / DATABASE
-                self._store = await SqliteStore.open(path, create_for=create_for)
+                self._store = await self._open_store(path, create_for=create_for)
                 await self._open(self._store)
                 self._refusal = None
             except OpenClawError as error:
@@ -97,10 +105,17 @@ class Coordinator:
                 # A cluster that `up` has not initialised yet has no database: no reason to wake anybody.
                 say = log.info if error.facts.get("problem") == "missing" else log.error
                 say("cannot serve", error=str(error), code=error.code)
+                if isinstance(error, Unavailable) and error.retry_after is not None:
+                    self._again = asyncio.create_task(self._start_again(error.retry_after), name="start-again")
             except Exception as error:  # what the file holds is not what we wrote; the reason must be heard
                 log.exception("cannot serve")
                 self._refusal = OpenClawError(f"cannot start: {type(error).__name__}: {error}", hint="restore a backup")
                 await self._close()
+
+    async def _start_again(self, after_s: float) -> None:
+        """Nobody else would: who calls us only hears that we do not serve. A database is not made this way."""
+        await self._clock.sleep_until(self._clock.now().mono + after_s)
+        await self.start()
 
     async def _close(self) -> None:
         """End whatever a start has begun."""
@@ -127,7 +142,7 @@ class Coordinator:
         if self._refusal is not None:
             raise self._refusal
 
-    async def _open(self, store: SqliteStore) -> None:
+    async def _open(self, store: KeptStore) -> None:
         clock = self._clock
         loaded = await store.load()
         now = clock.now()
@@ -173,6 +188,9 @@ class Coordinator:
     async def stop(self) -> None:
         """Commit what waits, write a checkpoint, close the database."""
         self._refusal = Unavailable("the coordinator has stopped", retry_after=2.0)
+        if self._again is not None:
+            self._again.cancel()
+            await asyncio.gather(self._again, return_exceptions=True)
         await self._close()
 
     async def call(self, verb: str, body: object = None) -> Any:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
+
+from openclaw_ray.storage.backup import BackupInfo
+from openclaw_ray.storage.restart import Loaded
+from openclaw_ray.storage.upkeep import Statistics
 
 T = TypeVar("T")
 
@@ -26,6 +31,42 @@ class Store(Protocol):
 
     async def read(self, fn: Callable[[Any], T]) -> T:
         """Run a bounded read on the reader's connection: committed values only."""
+        ...
+
+
+class KeptStore(Store, Protocol):
+    """A store with its upkeep: what opens it also loads, copies and closes it."""
+
+    async def load(self) -> Loaded:
+        """Everything that a coordinator needs after a start."""
+        ...
+
+    async def backup(self, to_path: Path) -> BackupInfo:
+        """A verified copy of the running database."""
+        ...
+
+    async def checkpoint(self) -> None:
+        """Move the log of writes into the database."""
+        ...
+
+    async def statistics(self) -> Statistics:
+        """Sizes and row counts."""
+        ...
+
+    async def close(self) -> None:
+        """Give everything back."""
+        ...
+
+
+class OpenStore(Protocol):
+    """How a coordinator comes to its store."""
+
+    async def __call__(self, path: Path, /, *, create_for: str | None = None) -> KeptStore:
+        """Open the database at `path`; `create_for` = cluster id of one to be made, None never makes one.
+
+        Raises:
+            OpenClawError: why it cannot be used; nothing was touched.
+        """
         ...
 
 

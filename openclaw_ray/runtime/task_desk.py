@@ -346,13 +346,8 @@ class _Cancel:
                 turn.apply(ev.CancelAsked(task_id, self._request.by, self._request.reason))
                 states[task_id] = TaskState.CANCELLED.value
             else:
-                states[task_id] = states.get(task_id) or _final(kept[task_id])
+                states[task_id] = states.get(task_id) or _ended_as(turn, task_id, kept[task_id])
         return states
-
-
-def _final(status: str) -> str:
-    """A task that is live on disk but not in memory was ended in this very batch: by another cancel."""
-    return TaskState.CANCELLED.value if status in LIVE_STATES else status
 
 
 class _Update:

@@ -15,6 +15,8 @@ log = get_logger(__name__)
 
 #: A wake-up this late (seconds) means that nobody was served meanwhile: leases must not end for it.
 STALL_S = 1.0
+#: A wall clock that fell behind the monotonic one by more than this (seconds) was set back, not slewed.
+SET_BACK_S = 1.0
 #: Observations are written at the latest after this (seconds).
 OBSERVE_WITHIN_S = 30.0
 
@@ -27,6 +29,9 @@ class Ticker:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._planned = 0.0
+        now = office.clock.now()
+        #: How far the wall clock was ahead of the monotonic one at the last tick.
+        self._ahead_s = now.wall - now.mono
 
     def start(self) -> None:
         """Begin."""
@@ -84,11 +89,13 @@ class Ticker:
         wall, mono = office.state.next_deadline()
         due = (wall is not None and wall <= now.wall) or (mono is not None and mono <= now.mono)
         observe = office.ledger.observation_due(now, OBSERVE_WITHIN_S)
-        if due or observe:
+        set_back = now.wall - now.mono < self._ahead_s - SET_BACK_S
+        if due or observe or set_back:
 
             def tick(turn: Turn) -> None:
-                turn.apply(ev.Ticked())
+                turn.apply(ev.Ticked(set_back))
                 if observe:
                     office.ledger.flush_observations(office.state, now)
 
             await office.commit.run(tick)
+        self._ahead_s = now.wall - now.mono  # only now: a refused tick finds the same again

@@ -197,7 +197,7 @@ def create(path: Path, migrations: Sequence[Migration], origin: Origin) -> None:
     try:
         with opened(partial, "rw") as conn:
             configure(conn, *COMMON, *WRITER)
-            transact(conn, lambda c: _initial(c, migrations, origin))
+            transact(conn, lambda c: initial(c, migrations, origin))
         partial.rename(path)
         sync_folder(path.parent)
     finally:
@@ -205,7 +205,8 @@ def create(path: Path, migrations: Sequence[Migration], origin: Origin) -> None:
             Path(f"{partial}{suffix}").unlink(missing_ok=True)
 
 
-def _initial(conn: sqlite3.Connection, migrations: Sequence[Migration], origin: Origin) -> None:
+def initial(conn: sqlite3.Connection, migrations: Sequence[Migration], origin: Origin) -> None:
+    """Fill an empty database, in the caller's transaction: every script, then what it is told about itself."""
     conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     for migration in migrations:
         apply(conn, migration)

@@ -44,6 +44,7 @@ SIDEWAYS = {
     ("openclaw_ray.core", "openclaw_ray.errors"),  # an illegal event raises
     ("openclaw_ray.cluster", "openclaw_ray.client"),  # `up` and `local` stand above client and actors
     ("openclaw_ray.cluster", "actors"),
+    ("openclaw_ray.sim", "openclaw_ray.client"),  # the real client drives a simulation
 }
 
 #: The core decides: no waiting, no clock, no chance, no disk, no word to anybody.

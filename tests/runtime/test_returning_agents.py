@@ -38,6 +38,17 @@ async def test_the_task_of_a_silent_node_is_given_to_another_within_the_lease_ti
     await hub.check()
 
 
+async def test_a_late_copy_of_a_registration_ends_nothing(hub: Hub, agent: HandAgent) -> None:
+    first = await agent.register(n=7)
+    [token] = await leased(hub, agent, "t1")
+    assert await agent.register(n=7) == first  # it held nothing when it was sent
+    with pytest.raises(Conflict, match="older"):
+        await agent.register(n=6)
+    assert (await agent.report(agent.outcome(token))).accepted == [token]
+    assert (await agent.register(n=8)).incarnation == first.incarnation
+    await hub.check()
+
+
 async def test_polls_and_reports_keep_a_node_alive(hub: Hub, agent: HandAgent) -> None:
     for i in range(10):
         await hub.advance(4)

@@ -14,7 +14,9 @@ from openclaw_ray.errors import Conflict, InvalidRequest, OpenClawError, Storage
 from openclaw_ray.runtime import coordinator as module
 from openclaw_ray.runtime.coordinator import DATABASE, Coordinator
 from openclaw_ray.storage.store import SqliteStore
+from tests.support.clock import VirtualClock
 from tests.support.fakes import HandAgent, Hub
+from tests.support.wait import wait_until_async
 
 
 async def test_without_a_database_every_call_is_refused_and_none_is_made(tmp_path: Path) -> None:
@@ -88,12 +90,45 @@ async def test_a_start_that_fails_half_way_leaves_nothing_behind(
     await late.start()
     with pytest.raises(StorageFull):
         await late.call("hello")
-    assert asyncio.all_tasks() == before
+    assert [task.get_name() for task in asyncio.all_tasks() - before] == ["start-again"]
     full[0] = False
     await late.start()
     assert (await late.call("get_task", {"task_id": "t1"}))["status"] == "pending"
     await late.stop()
     assert asyncio.all_tasks() == before
+
+
+async def test_a_start_on_a_full_disk_succeeds_by_itself_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Hub(tmp_path / "home") as hub:
+        await hub.submit("t1")
+    refusals = [2]
+
+    class Store(SqliteStore):
+        async def commit(self, batch: object) -> None:
+            refusals[0] -= 1
+            if refusals[0] >= 0:
+                raise StorageFull("no room", retry_after=5.0)
+            await super().commit(batch)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "SqliteStore", Store)
+    late = Coordinator(hub.settings, hub.clock)
+    await late.start()
+    with pytest.raises(StorageFull):
+        await late.call("hello")
+    await wait_until_async(lambda: serves_after(hub.clock, late))
+    assert (await late.call("get_task", {"task_id": "t1"}))["status"] == "pending"
+    await late.stop()
+
+
+async def serves_after(clock: VirtualClock, coordinator: Coordinator) -> bool:
+    await clock.advance(5.0)
+    try:
+        await coordinator.call("hello")
+    except OpenClawError:
+        return False
+    return True
 
 
 async def test_what_cannot_be_understood_is_refused_not_raised(tmp_path: Path) -> None:

@@ -28,6 +28,21 @@ async def test_a_retry_is_due_after_its_backoff(hub: Hub, agent: HandAgent) -> N
     assert (task["status"], task["retry_count"], task["error"]["exhausted"]) == ("failed", 3, "retries")
 
 
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_backoff_given_while_the_clock_was_ahead_is_bounded(hub: Hub, agent: HandAgent, restart: bool) -> None:
+    await hub.submit("t1", "t2", not_before=hub.instant(-1))
+    await hub.submit("t3", not_before=hub.instant(2_000_000))
+    hub.clock.jump_wall(1_000_000)
+    await hub.advance(2)  # a tick has seen it
+    await agent.run(outcome=Outcome.FAILED)
+    hub.clock.jump_wall(-1_000_000)
+    if restart:
+        await hub.restart()
+    await hub.advance(301)
+    assert sum(s.waiting for s in hub.office.state.shapes.values()) == 2  # and not the one that waits on purpose
+    await hub.check()
+
+
 async def test_a_deadline_ends_what_waits_and_stops_what_runs(hub: Hub, agent: HandAgent) -> None:
     end = hub.instant(2.25)
     await hub.submit("t1", "t2", deadline=end)
