@@ -74,7 +74,7 @@ def restart_row(name: str, times: Sequence[float]) -> Row:
     return Row(
         name=name,
         what=f"start with {tasks:,} live tasks, to the first ack",
-        unit=" s",
+        unit="s",
         runs=list(times),
         goal=at_most(goal_s),
     )

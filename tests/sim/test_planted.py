@@ -28,13 +28,13 @@ CAUGHT_BY = {
     "no_backoff": 0,
     "forgets_backoff_at_restart": 1,
     "result_after_cancel": 3,
-    "room_is_not_given_back": 0,
+    "room_is_not_given_back": 1,
     "loses_the_spool": 3,
-    "leases_are_sent_once": 60,
+    "leases_are_sent_once": 12,
     "runs_begin_again_at_register": 2,
     "agent_overbooks": 0,
     "starts_before_dependencies": 3,
-    "lost_costs_nothing": 0,
+    "lost_costs_nothing": 2,
     "leases_survive_silence": 0,
     "counts_refused_batches": 6,
     "a_restart_gives_no_time": 3,
@@ -56,9 +56,9 @@ def test_a_planted_bug_is_caught(bug: str) -> None:
         assert judge_seed(CAUGHT_BY[bug]).violations
 
 
-@pytest.mark.parametrize("seed", sorted(set(CAUGHT_BY.values()) - set(SEEDS)))
-def test_without_the_bug_the_seed_is_clean(seed: int) -> None:
-    assert judge_seed(seed).violations == []  # and those of SEEDS are, in test_simulation.py
+def test_without_the_bug_the_seed_is_clean() -> None:
+    for seed in sorted(set(CAUGHT_BY.values()) - set(SEEDS)):  # those of SEEDS are, in test_simulation.py
+        assert judge_seed(seed).violations == []
 
 
 def test_every_kept_plan_names_its_bug() -> None:
