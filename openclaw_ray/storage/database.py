@@ -58,6 +58,9 @@ class _Transaction:
 #: The transactions that the running code is inside of, at most one per database.
 _INSIDE: ContextVar[tuple[_Transaction, ...]] = ContextVar("openclaw_ray_transactions", default=())
 
+#: UPDATE ... FROM, which `bulk` uses, came with this one.
+SQLITE_MIN = (3, 33, 0)
+
 
 class Database:
     """One connection to the database file. Make it with `open`; use it from one event loop.
@@ -104,6 +107,12 @@ class Database:
             Conflict: `create`, but the file is another cluster's.
             StorageBusy: Another program holds it.
         """
+        if sqlite3.sqlite_version_info < SQLITE_MIN:
+            raise StorageError(
+                f"Python brings SQLite {sqlite3.sqlite_version}",
+                limit=f"{'.'.join(map(str, SQLITE_MIN))} or newer",
+                hint="use another build of Python",
+            )
         if create and read_only:
             raise InvalidRequest("create and read_only exclude each other", field="create")
         if create and not cluster_id:

@@ -20,6 +20,7 @@ from openclaw_ray.errors import (
     StorageFull,
     Unavailable,
 )
+from openclaw_ray.storage import database as module
 from openclaw_ray.storage.connection import COMMON, READER, WRITER, transact
 from openclaw_ray.storage.database import Database
 from openclaw_ray.storage.failures import mapped
@@ -415,3 +416,13 @@ async def test_checks_find_a_damaged_page(tmp_path: Path) -> None:
         await db.backup(tmp_path / "copy.db")
     await db.close()
     assert listing(tmp_path) == ["x.db"]
+
+
+async def test_an_old_sqlite_is_refused_before_a_file_is_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SQLITE_MIN", (99, 0, 0))
+    with pytest.raises(StorageError, match="SQLite") as refused:
+        await Database.open(tmp_path / "x.db", create=True, cluster_id="c")
+    assert refused.value.limit == "99.0.0 or newer"
+    assert listing(tmp_path) == []
