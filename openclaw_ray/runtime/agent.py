@@ -392,8 +392,10 @@ class NodeAgent:
     async def _reply_or_news(self, report: _Report) -> None:
         self._news.clear()
         news = asyncio.create_task(self._news.wait(), name="report-news")
-        await asyncio.wait({report.reply, news}, return_when=asyncio.FIRST_COMPLETED)
-        news.cancel()
+        try:
+            await asyncio.wait({report.reply, news}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            news.cancel()
 
     def _send_next(self, under_way: deque[_Report]) -> bool:
         """Send a report if there is something to say and nothing speaks against another one."""

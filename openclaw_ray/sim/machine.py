@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 from openclaw_ray.config import Settings
 from openclaw_ray.errors import OpenClawError
@@ -133,8 +132,3 @@ class Machine:
 
 def _measured(running: int) -> Usage:
     return Usage(cpu_usage=min(100.0, 10.0 * running), memory_usage=20.0, disk_usage=30.0, running=running)
-
-
-def machine_of(machines: dict[str, Machine], scratch: Path) -> Machine | None:
-    """Whose scratch folder this is."""
-    return machines.get(scratch.parent.name)

@@ -209,24 +209,16 @@ for given, fields, at in (
 
 # -- B45, B46 ------------------------------------------------------------------------------------------------------
 
-case(
-    "B45",
-    "a node of nobody",
-    "update_heartbeat",
-    lambda d: d.call("update_heartbeat", node_id="nobody"),
-    error=NotFound,
-    at="node_id",
-    says=("no node 'nobody'",),
-)
-case(
-    "B45",
-    "a node of nobody",
-    "get_node",
-    lambda d: d.call("get_node", node_id="nobody"),
-    error=NotFound,
-    at="node_id",
-    says=("no node 'nobody'",),
-)
+for verb in ("update_heartbeat", "get_node"):
+    case(
+        "B45",
+        "a node of nobody",
+        verb,
+        lambda d, v=verb: d.call(v, node_id="nobody"),
+        error=NotFound,
+        at="node_id",
+        says=("no node 'nobody'",),
+    )
 case(
     "B45",
     "a node of nobody",
