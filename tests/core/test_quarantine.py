@@ -252,6 +252,15 @@ def test_a_skill_that_crashes_on_two_nodes_is_at_fault_itself() -> None:
     assert c.node("n1").faults == 1
 
 
+def test_a_task_that_crashed_and_then_completed_on_the_same_node_speaks_against_nobody() -> None:
+    crashes = Crashes()
+    crashes.note("work", "t1", "n1", 7, 1.0)
+    assert crashes.suspect("work", "t1", "n1", 2.0, 9.0) is None
+    assert not crashes.proven("work", "n1", 2.0, 9.0)
+    assert crashes.suspect("work", "t1", "n2", 2.0, 9.0) == ("n1", 7)
+    assert crashes.proven("work", "n1", 2.0, 9.0)
+
+
 def test_evidence_is_bounded() -> None:
     crashes = Crashes()
     assert not crashes
